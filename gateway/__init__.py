@@ -1,0 +1,36 @@
+"""Sluicegate: the front door of a city health app.
+
+One request, in the order of the files that carry it:
+
+    phone ──HTTP──▶ accept ─▶ admit ─▶ check ─▶ deliver ──acks=all──▶ Kafka
+
+    accept    the connection and its deadlines, the route, the answer
+    admit     may this one pass now?  decided before its body is read
+    check     bytes → events, or the pointers of what is wrong with them
+    deliver   events → durable, or an honest "unknown" within its deadline
+
+Everything that can be decided without the world is a pure function in `core/`:
+no await, no clock, no random, no I/O.
+
+The import rule (tests/test_architecture.py holds it):
+
+    __main__ → supervisor → worker → accept → admit, check, deliver → core → stdlib, msgspec
+    leaves anyone may use, which import nothing of ours: errors, clock, metrics, logs
+    one library, one door:  aiohttp in accept, connection, reply, worker and ops/;
+    the Kafka client in kafka; prometheus_client in ops/; PyJWT in identity.
+    Only config reads the environment, only clock reads the clock.
+
+Glossary
+
+    member    a person with a verified token; `sub` is the user id and the Kafka key
+    sample    one line of a sync: the step total of a day from a source, as of an instant
+    event     a valid sample or sign-up with its id; what becomes one Kafka record
+    record    the bytes of an event as Kafka stores them: key, value, headers, timestamp
+    lane      one partition's queue and its one batch in flight
+    delivery  one request's records on their way, until every one has an outcome
+    outcome   durable | refused (by Kafka, for good) | withdrawn | unknown
+    refusal   an answer that is not 2xx: a problem with a code, never a bare status
+    board     the counters all processes share (an inherited memfd)
+    light     one dependency's state for an operator: green, amber, red or grey
+    drain     SIGTERM until exit: serve on, stop accepting, finish, flush
+"""

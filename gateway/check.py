@@ -1,0 +1,92 @@
+"""Bytes → events, or a refusal that names the places of what is wrong.
+
+Here core/gunzip, core/payload and core/event are put in a row and their values
+become refusals; the rules themselves are there.
+"""
+
+from typing import NamedTuple
+
+from gateway.core.event import Forge, Record
+from gateway.core.gunzip import gunzip
+from gateway.core.payload import Flaw, Invalid, Malformed, read_signup, read_sync
+from gateway.core.receipt import Line
+from gateway.errors import Refusal
+from gateway.identity import Member
+
+
+class CheckedSync(NamedTuple):
+    """One line per sample, one record per distinct valid one."""
+
+    lines: list[Line]
+    records: list[Record]
+
+
+class CheckedSignup(NamedTuple):
+    """One application and its record."""
+
+    signup_id: str
+    record: Record
+
+
+def unfold(body: bytes, *, is_gzip: bool, bytes_max: int, ratio_max: int) -> bytes:
+    """The body as plain JSON.
+
+    Raises:
+        Refusal: invalid-gzip, body-too-large, or invalid-json where there is nothing.
+    """
+    if is_gzip:
+        unfolded = gunzip(body, bytes_max, ratio_max)
+        if unfolded == "too-large":
+            raise Refusal("body-too-large", f"want at most {bytes_max} bytes unfolded, and at most {ratio_max} times the compressed size")
+        if unfolded == "not-gzip":
+            raise Refusal("invalid-gzip", "want exactly one complete gzip member")
+        assert isinstance(unfolded, bytes)
+        body = unfolded
+    if not body:
+        raise Refusal("invalid-json", "the body is empty")
+    return body
+
+
+def check_sync(forge: Forge, member: Member, body: bytes, received_us: int) -> CheckedSync:
+    """Judge every sample of a sync.
+
+    Raises:
+        Refusal: invalid-json, or invalid where the request as a whole cannot be read.
+    """
+    sync = read_sync(body)
+    if isinstance(sync, Malformed | Invalid):
+        raise _refusal(sync)
+    device = (sync.device_id, sync.platform, sync.app_version)
+    lines: list[Line] = []
+    records: list[Record] = []
+    positions: dict[str, int] = {}
+    for sample in sync.samples:
+        if isinstance(sample, Flaw):
+            lines.append(Line(sample.id, sample.seq, None, sample))
+            continue
+        record = forge.sync(member.user, member.key, device, sample, received_us)
+        position = positions.setdefault(record.event_id, len(records))
+        is_new = position == len(records)
+        if is_new:
+            records.append(record)
+        lines.append(Line(sample.id, sample.seq, position, None, not is_new))
+    return CheckedSync(lines, records)
+
+
+def check_signup(forge: Forge, body: bytes, received_us: int) -> CheckedSignup:
+    """Judge one application.
+
+    Raises:
+        Refusal: invalid-json or invalid.
+    """
+    signup = read_signup(body)
+    if isinstance(signup, Malformed | Invalid):
+        raise _refusal(signup)
+    return CheckedSignup(str(signup.signup_id), forge.signup(signup, received_us))
+
+
+def _refusal(flaw: Malformed | Invalid) -> Refusal:
+    if isinstance(flaw, Malformed):
+        return Refusal("invalid-json", flaw.detail)
+    errors = [{"pointer": pointer, "detail": detail} for pointer, detail in flaw.errors]
+    return Refusal("invalid", f"{len(errors)} field{'s' if len(errors) > 1 else ''} to mend", members={"errors": errors})

@@ -1,0 +1,229 @@
+"""One TOML file, decoded once into frozen sections; the environment only for addresses and secrets.
+
+Each part of the program is given its own section, never the whole.  A bound
+stands beside its setting (msgspec Meta); what two settings say to each other is
+checked in `_contradictions`.  An unknown setting is an error.  gateway.toml in
+the repository root shows every setting with its default, unit and reason; a
+test holds file and defaults equal.
+"""
+
+import ipaddress
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Final
+from urllib.parse import urlsplit, urlunsplit
+
+import msgspec
+from msgspec import Meta, Struct
+
+from gateway.errors import ConfigError
+
+# The environment's names and the settings they set.  Nothing else reads the environment.
+ENVIRONMENT: Final = {
+    "GATEWAY_PUBLIC_BIND": ("http", "bind"),
+    "GATEWAY_OPS_BIND": ("ops", "bind"),
+    "GATEWAY_KAFKA_BOOTSTRAP": ("deliver", "bootstrap"),
+    "GATEWAY_REDIS_URL": ("redis", "url"),
+    "GATEWAY_DATA_DIR": ("process", "data_dir"),
+    "GATEWAY_KEYS_FILE": ("identity", "keys_file"),
+    "GATEWAY_WORKERS": ("process", "workers"),
+    "GATEWAY_ALLOW_SINGLE_COPY": ("deliver", "allow_single_copy"),
+}
+
+Milliseconds = Annotated[int, Meta(ge=1, le=600_000)]
+Seconds = Annotated[float, Meta(gt=0, le=3600)]
+Bind = Annotated[str, Meta(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^:\s]+):[0-9]{1,5}$")]
+
+
+class Http(Struct, frozen=True, forbid_unknown_fields=True):
+    """The public port: what a connection may cost before it is a request."""
+
+    bind: Bind = "127.0.0.1:8080"
+    backlog: Annotated[int, Meta(ge=16, le=65_535)] = 4096
+    trusted_proxies: tuple[str, ...] = ()
+    connections_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
+    connections_per_address_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 1_000
+    headers_timeout_s: Seconds = 10.0
+    keepalive_s: Seconds = 75.0
+    lingering_s: Annotated[float, Meta(ge=0, le=10)] = 1.0
+    body_timeout_s: Seconds = 15.0
+    body_rate_min: Annotated[int, Meta(ge=1)] = 1_000
+    body_grace_s: Seconds = 2.0
+    body_bytes_max: Annotated[int, Meta(ge=1_024, le=16_777_216)] = 262_144
+    gzip_ratio_max: Annotated[int, Meta(ge=2, le=1_100)] = 100
+
+
+class Ops(Struct, frozen=True, forbid_unknown_fields=True):
+    """The operators' port: health and metrics."""
+
+    bind: Bind = "127.0.0.1:8081"
+
+
+class Process(Struct, frozen=True, forbid_unknown_fields=True):
+    """The supervisor and its workers."""
+
+    workers: Annotated[int, Meta(ge=0, le=256)] = 0
+    data_dir: str = "var"
+    drain_lag_s: Annotated[float, Meta(ge=0, le=600)] = 5.0
+    drain_s: Seconds = 30.0
+    wedged_s: Annotated[float, Meta(ge=1, le=600)] = 10.0
+
+
+class Identity(Struct, frozen=True, forbid_unknown_fields=True):
+    """Who may say they are whom: bearer tokens."""
+
+    keys_file: str = ""
+    issuer: Annotated[str, Meta(min_length=1)] = "sluicegate"
+    audience: Annotated[str, Meta(min_length=1)] = "sluicegate"
+    leeway_s: Annotated[int, Meta(ge=0, le=300)] = 30
+    token_bytes_max: Annotated[int, Meta(ge=64, le=8_000)] = 4_096
+    cache_max: Annotated[int, Meta(ge=1, le=10_000_000)] = 100_000
+
+
+class Deliver(Struct, frozen=True, forbid_unknown_fields=True):
+    """The way into Kafka."""
+
+    bootstrap: Annotated[str, Meta(min_length=3)] = "127.0.0.1:9092"
+    syncs_topic: Annotated[str, Meta(pattern=r"^[a-zA-Z0-9._-]{1,249}$")] = "syncs.v1"
+    signups_topic: Annotated[str, Meta(pattern=r"^[a-zA-Z0-9._-]{1,249}$")] = "signups.v1"
+    allow_single_copy: bool = False
+    linger_ms: Annotated[float, Meta(ge=0, le=1_000)] = 2.0
+    timeout_ms: Milliseconds = 5_000
+    stall_ms: Milliseconds = 1_000
+    connect_timeout_ms: Milliseconds = 2_000
+    batch_bytes_max: Annotated[int, Meta(ge=1_024, le=16_777_216)] = 262_144
+    in_flight_bytes_max: Annotated[int, Meta(ge=65_536)] = 67_108_864
+
+
+class Redis(Struct, frozen=True, forbid_unknown_fields=True):
+    """Shared state for limits and rooms.  Nothing asks it yet."""
+
+    url: Annotated[str, Meta(pattern=r"^(redis|rediss|unix)://")] = "redis://127.0.0.1:6379/0"
+
+
+class Notices(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the app's pop-up shows."""
+
+    file: str = ""
+    max_age_s: Annotated[int, Meta(ge=0, le=86_400)] = 60
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True):
+    """All sections, in the order of gateway.toml."""
+
+    http: Http = Http()
+    ops: Ops = Ops()
+    process: Process = Process()
+    identity: Identity = Identity()
+    deliver: Deliver = Deliver()
+    redis: Redis = Redis()
+    notices: Notices = Notices()
+
+    @property
+    def keys_path(self) -> Path:
+        """The keys file: where the setting says, else keys.json in the data directory."""
+        return Path(self.identity.keys_file or Path(self.process.data_dir) / "keys.json")
+
+    @property
+    def worker_count(self) -> int:
+        """process.workers, or one per core this process may use when it is 0."""
+        return self.process.workers or len(os.sched_getaffinity(0))
+
+
+def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Config:
+    """Read the file (None: defaults alone), lay the environment over it, and check everything.
+
+    Raises:
+        ConfigError: one line that names the file, the setting, and what was wanted.
+    """
+    environ = os.environ if environ is None else environ
+    settings: dict[str, object] = {}
+    if path is not None:
+        try:
+            settings = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as exc:
+            raise ConfigError(f"{path}: cannot be read: {exc.strerror}") from exc
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+            raise ConfigError(f"{path}: not valid TOML: {exc}") from exc
+    source = str(path) if path else "defaults"
+    config = _convert(settings, source)
+    return _checked(_with_environment(config, environ), source)
+
+
+def _convert(settings: Mapping[str, object], source: str) -> Config:
+    try:
+        return msgspec.convert(settings, Config)
+    except msgspec.ValidationError as exc:
+        what, _, where = str(exc).partition(" - at `$.")
+        raise ConfigError(f"{source}: {where.rstrip('`') or 'top level'}: {what}") from exc
+
+
+def _with_environment(config: Config, environ: Mapping[str, str]) -> Config:
+    """Values of the environment win over the file's; an empty one counts as not set."""
+    for name, (section, setting) in ENVIRONMENT.items():
+        text = environ.get(name, "")
+        if not text:
+            continue
+        part = msgspec.to_builtins(getattr(config, section)) | {setting: text}
+        try:
+            # strict=False reads "2" as a number and "1" as true, which is all an environment can say.
+            changed = msgspec.convert(part, type(getattr(config, section)), strict=False)
+        except msgspec.ValidationError as exc:
+            raise ConfigError(f"environment {name}: {str(exc).partition(' - at ')[0]}") from exc
+        config = msgspec.structs.replace(config, **{section: changed})
+    return config
+
+
+def _checked(config: Config, source: str) -> Config:
+    for complaint in _contradictions(config):
+        raise ConfigError(f"{source}: {complaint}")
+    return config
+
+
+def _contradictions(config: Config) -> Iterator[str]:
+    """What two settings may not say to each other; the first one is reported."""
+    http, process, deliver = config.http, config.process, config.deliver
+    if process.drain_lag_s + deliver.timeout_ms / 1000 >= process.drain_s:
+        yield "process.drain_s must exceed process.drain_lag_s + deliver.timeout_ms, or a drain cuts requests off"
+    if deliver.stall_ms > deliver.timeout_ms:
+        yield "deliver.stall_ms must not exceed deliver.timeout_ms"
+    if deliver.linger_ms >= deliver.stall_ms:
+        yield "deliver.linger_ms must be below deliver.stall_ms"
+    if deliver.batch_bytes_max > deliver.in_flight_bytes_max:
+        yield "deliver.batch_bytes_max must not exceed deliver.in_flight_bytes_max"
+    if http.body_bytes_max > deliver.in_flight_bytes_max:
+        yield "http.body_bytes_max must not exceed deliver.in_flight_bytes_max"
+    if http.connections_per_address_max > http.connections_max:
+        yield "http.connections_per_address_max must not exceed http.connections_max"
+    if deliver.syncs_topic == deliver.signups_topic:
+        yield "deliver.syncs_topic and deliver.signups_topic must differ"
+    if http.bind == config.ops.bind and not http.bind.endswith(":0"):
+        yield "http.bind and ops.bind must differ"
+    for bind_name, bind in (("http.bind", http.bind), ("ops.bind", config.ops.bind)):
+        if int(bind.rpartition(":")[2]) > 65_535:
+            yield f"{bind_name}: {bind}: want a port of at most 65535"
+    for address in http.trusted_proxies:
+        try:
+            ipaddress.ip_network(address)
+        except ValueError:
+            yield f"http.trusted_proxies: {address!r}: want an address or a network such as 10.0.0.0/8"
+
+
+def masked(config: Config) -> str:
+    """Every setting in force, one `section.setting = value` a line, passwords in addresses masked."""
+    lines = []
+    for section, settings in msgspec.to_builtins(config).items():
+        for name, value in settings.items():
+            shown = mask_url(value) if name == "url" else value
+            lines.append(f"{section}.{name} = {msgspec.json.encode(shown).decode()}")
+    return "\n".join(lines)
+
+
+def mask_url(url: str) -> str:
+    """The address with its password replaced by ***."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}"))

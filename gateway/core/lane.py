@@ -1,0 +1,180 @@
+"""One partition's queue and its one batch in flight; and a request's records on their way.
+
+Decided here: what goes into the next batch, what a failed one leaves behind,
+what a request is told whose time is up, and whether a lane takes more.  Not
+decided here: sending (deliver.py).  Pure state; time is monotonic seconds and
+comes in.
+
+    deliver ─add()─▶ queue ─take()─▶ batch in flight ─acked()────▶ durable
+                       ▲                  │          ─refused()──▶ halved, at last refused alone
+                       └──── lost() ──────┘
+
+The law: records leave in the order they came.  What a lost batch held goes back
+in front, except records whose requests have been answered by then: they were
+told `unknown`, and repeating is theirs.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from gateway.core.event import Record
+from gateway.core.receipt import Outcome
+
+# What a batch's own header takes, with room to spare (61 bytes in record format 2).
+BATCH_HEADER_BYTES: Final = 128
+_RECORDS_MAX: Final = 1_000_000
+
+
+class Delivery:
+    """One request's records, all of one key and so of one lane, until each has an outcome."""
+
+    __slots__ = ("_on_settled", "_open", "_outcomes", "_taken", "accepted_s")
+
+    def __init__(self, records: int, accepted_s: float, on_settled: Callable[[Sequence[Outcome]], object]) -> None:
+        """Args: on_settled: called once, with the outcomes in the order of the records."""
+        self.accepted_s = accepted_s
+        self._on_settled = on_settled
+        self._outcomes: list[Outcome | None] = [None] * records
+        self._open = records
+        self._taken = 0  # records are taken in order: those below were on their way once
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether its request has been answered."""
+        return self._open == 0
+
+    def took(self, index: int) -> None:
+        """Record `index` is about to be sent."""
+        self._taken = max(self._taken, index + 1)
+
+    def settle(self, index: int, outcome: Outcome) -> None:
+        """Say what became of one record; ignored once its time is up."""
+        if self._open == 0 or self._outcomes[index] is not None:
+            return
+        self._outcomes[index] = outcome
+        self._open -= 1
+        if self._open == 0:
+            self._on_settled([o for o in self._outcomes if o is not None])
+
+    def time_is_up(self) -> None:
+        """Settle what is open: unknown where it was on its way, withdrawn where it never was."""
+        for index, outcome in enumerate(self._outcomes):
+            if outcome is None:
+                self.settle(index, Outcome.UNKNOWN if index < self._taken else Outcome.WITHDRAWN)
+
+
+Item = tuple[Record, Delivery, int, int]
+"""A record, its delivery, its position there, and no less than its bytes in a batch."""
+
+
+class Lane:
+    """One partition of one topic."""
+
+    __slots__ = ("_queue", "_records_max", "batch", "batch_bytes_max", "held_bytes", "is_suspect", "partition", "sent_s", "topic")
+
+    def __init__(self, topic: str, partition: int, batch_bytes_max: int) -> None:
+        """Args: batch_bytes_max: no batch is larger; a record that cannot fit is refused."""
+        self.topic = topic
+        self.partition = partition
+        self.batch_bytes_max = batch_bytes_max
+        self.batch: list[Item] = []
+        self.sent_s = 0.0
+        self.held_bytes = 0
+        self.is_suspect = False
+        self._queue: deque[Item] = deque()
+        self._records_max = _RECORDS_MAX
+
+    @property
+    def has_queue(self) -> bool:
+        return bool(self._queue)
+
+    def age_s(self, now_s: float) -> float:
+        """How long the batch in flight has been on its way; 0 where there is none."""
+        return now_s - self.sent_s if self.batch else 0.0
+
+    def takes_more(self, now_s: float, stall_s: float) -> bool:
+        """Whether it is worth queueing here now.
+
+        No while the batch in flight is overdue: what is added would only wait.  After a batch
+        was lost the lane is suspect, and carries one request at a time until one is durable.
+        """
+        if self.age_s(now_s) > stall_s:
+            return False
+        return not (self.is_suspect and (self.batch or self._queue))
+
+    def add(self, record: Record, delivery: Delivery, index: int) -> None:
+        """Queue one record, or refuse it where no batch could hold it."""
+        size = record.bytes_max
+        if size + BATCH_HEADER_BYTES > self.batch_bytes_max:
+            delivery.settle(index, Outcome.REFUSED)
+            return
+        self.held_bytes += size
+        self._queue.append((record, delivery, index, size))
+
+    def take(self, now_s: float) -> list[Item]:
+        """The next batch, now in flight; empty where nothing waits.  Records nobody waits for are dropped."""
+        assert not self.batch, (self.topic, self.partition)
+        room = self.batch_bytes_max - BATCH_HEADER_BYTES
+        batch = self.batch
+        queue = self._queue
+        while queue and len(batch) < self._records_max:
+            item = queue[0]
+            _, delivery, index, size = item
+            if delivery.is_settled:
+                self.held_bytes -= size
+            elif size + BATCH_HEADER_BYTES > self.batch_bytes_max:
+                # The bound shrank while it waited: no batch will ever hold it.
+                self.held_bytes -= size
+                delivery.settle(index, Outcome.REFUSED)
+            elif size > room:
+                break
+            else:
+                room -= size
+                delivery.took(index)
+                batch.append(item)
+            queue.popleft()
+        self.sent_s = now_s
+        return batch
+
+    def acked(self) -> tuple[int, int]:
+        """Every in-sync copy has the batch: (records whose requests still waited, records that came too late)."""
+        batch, self.batch = self.batch, []
+        late = 0
+        for _, delivery, index, size in batch:
+            self.held_bytes -= size
+            late += delivery.is_settled
+            delivery.settle(index, Outcome.DURABLE)
+        self.is_suspect = False
+        self._records_max = min(self._records_max * 2, _RECORDS_MAX)
+        return len(batch) - late, late
+
+    def refused(self) -> bool:
+        """The broker refuses the batch for good: halve it, or refuse its one record.  True for the latter."""
+        if len(self.batch) > 1:
+            self._records_max = (len(self.batch) + 1) // 2
+            self._put_back()
+            return False
+        for _, delivery, index, size in self.batch:
+            self.held_bytes -= size
+            delivery.settle(index, Outcome.REFUSED)
+        self.batch = []
+        return True
+
+    def lost(self) -> None:
+        """The batch failed or its producer is gone: whoever still waits goes back in front, in order."""
+        self.is_suspect = True
+        self._put_back()
+
+    def forget_settled(self) -> None:
+        """Drop queued records from the front that nobody waits for: the oldest stand there."""
+        while self._queue and self._queue[0][1].is_settled:
+            self.held_bytes -= self._queue.popleft()[3]
+
+    def _put_back(self) -> None:
+        batch, self.batch = self.batch, []
+        for item in reversed(batch):
+            if item[1].is_settled:
+                self.held_bytes -= item[3]
+            else:
+                self._queue.appendleft(item)

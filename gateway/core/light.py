@@ -1,0 +1,44 @@
+"""The Kafka light: what an operator is shown, and why.
+
+A reason decides its colour; on the board a worker posts the reason's index.
+"""
+
+from collections.abc import Iterable
+from enum import IntEnum
+from typing import Final, NamedTuple
+
+
+class Colour(IntEnum):
+    """How bad it is; the larger, the worse."""
+
+    GREY = 0  # nobody has asked yet
+    GREEN = 1
+    AMBER = 2
+    RED = 3
+
+
+class Reason(NamedTuple):
+    """One state of a dependency."""
+
+    code: str
+    colour: Colour
+    says: str
+
+
+# In the order of the index on the board: only ever appended to.
+REASONS: Final = (
+    Reason("not-asked", Colour.GREY, "not contacted yet"),
+    Reason("ok", Colour.GREEN, "acknowledging"),
+    Reason("single-copy-allowed", Colour.GREEN, "acknowledging; fewer than 3 copies or 2 in sync, allowed by deliver.allow_single_copy"),
+    Reason("slow", Colour.AMBER, "the oldest batch waits longer than deliver.stall_ms"),
+    Reason("connecting", Colour.RED, "no contact with any broker"),
+    Reason("topic-missing", Colour.RED, "a topic does not exist"),
+    Reason("single-copy", Colour.RED, "a topic has fewer than 3 copies or 2 in sync, and deliver.allow_single_copy is false"),
+)
+
+INDEX: Final = {reason.code: index for index, reason in enumerate(REASONS)}
+
+
+def worst(indexes: Iterable[int]) -> Reason:
+    """The reason shown for a machine whose workers see these; `not-asked` where there is none."""
+    return max((REASONS[index] for index in indexes), key=lambda reason: reason.colour, default=REASONS[0])

@@ -1,0 +1,107 @@
+"""What became of each sample → what the phone is told, and what it may forget.
+
+Decided here: the status of a sync's answer, its `results`, and `ack_through`.
+Source: DESIGN section 4.  Each sample is one line; a line has a fate once
+delivery has spoken.  Only `retry` is not final: a sample that was made durable
+or refused for good may be forgotten, one to be sent again may not.
+"""
+
+from collections.abc import Iterator, Sequence
+from enum import Enum
+from typing import Final, Literal, NamedTuple
+
+from gateway.core.payload import Flaw
+
+
+class Outcome(Enum):
+    """What became of one record that was given to delivery."""
+
+    DURABLE = "durable"  # acknowledged by every in-sync copy
+    REFUSED = "refused"  # the broker refuses this record for good; nothing of it is kept
+    WITHDRAWN = "withdrawn"  # its time was up before it was sent: it is not in Kafka
+    UNKNOWN = "unknown"  # its time was up while it was on its way: it may be in Kafka
+
+
+class Line(NamedTuple):
+    """One sample of a request, in the order sent.
+
+    `event` is the position of its record among those delivered, and of the first one's
+    for a duplicate; None where there is none because it is invalid (`flaw` says why).
+    """
+
+    id: str | None
+    seq: int | None
+    event: int | None
+    flaw: Flaw | None = None
+    is_duplicate: bool = False
+
+
+class Entry(NamedTuple):
+    """One line of `results`: a sample that was not plainly accepted."""
+
+    index: int
+    id: str | None
+    seq: int | None
+    status: Literal["invalid", "duplicate", "retry"]
+    code: str
+    pointer: str
+    detail: str | None = None
+
+
+class Receipt(NamedTuple):
+    """A sync's answer before it is put into HTTP.
+
+    `outcome` is "unknown" where a sample to be sent again may be in Kafka all the same.
+    """
+
+    status: Literal[202, 422, 503]
+    accepted: int
+    ack_through: int | None
+    results: list[Entry]
+    has_retry: bool
+    outcome: Literal["none", "unknown"]
+
+
+def receipt(lines: Sequence[Line], outcomes: Sequence[Outcome]) -> Receipt:
+    """Fold the fates of all samples into one answer.  `outcomes` is by position of the record."""
+    if len(lines) == len(outcomes) == outcomes.count(Outcome.DURABLE):
+        return Receipt(202, len(lines), ack_through(lines, frozenset()), [], has_retry=False, outcome="none")
+    results = list(_entries(lines, outcomes))
+    accepted = len(lines) - len(results)
+    retried = {entry.index for entry in results if entry.status == "retry"}
+    # A duplicate of a durable sample never stands alone: its first one was accepted.
+    status: Literal[202, 422, 503] = 202 if accepted else 503 if retried else 422
+    outcome: Literal["none", "unknown"] = "unknown" if Outcome.UNKNOWN in outcomes else "none"
+    return Receipt(status, accepted, ack_through(lines, retried), results, bool(retried), outcome)
+
+
+def ack_through(lines: Sequence[Line], retried: "set[int] | frozenset[int]") -> int | None:
+    """The largest `seq` of this request such that no sample at or below it has to be sent again.
+
+    Samples without a readable `seq` do not count.  None when there is no such `seq`.
+    """
+    if not retried:
+        return max((line.seq for line in lines if line.seq is not None), default=None)
+    kept = min((s for i in retried if (s := lines[i].seq) is not None), default=None)
+    return max((s for line in lines if (s := line.seq) is not None and (kept is None or s < kept)), default=None)
+
+
+_POINTER: Final = "/samples/{}"
+
+
+def _entries(lines: Sequence[Line], outcomes: Sequence[Outcome]) -> Iterator[Entry]:
+    for index, line in enumerate(lines):
+        pointer = _POINTER.format(index)
+        if line.event is None:
+            assert line.flaw is not None, line
+            yield Entry(index, line.id, line.seq, "invalid", line.flaw.code, line.flaw.pointer, line.flaw.detail)
+            continue
+        match outcomes[line.event]:
+            case Outcome.REFUSED:
+                yield Entry(index, line.id, line.seq, "invalid", "refused-by-kafka", pointer)
+            case Outcome.WITHDRAWN | Outcome.UNKNOWN:
+                yield Entry(index, line.id, line.seq, "retry", "not-durable", pointer)
+            case Outcome.DURABLE if line.is_duplicate:
+                yield Entry(index, line.id, line.seq, "duplicate", "duplicate", pointer)
+            case Outcome.DURABLE:
+                pass

@@ -1,0 +1,302 @@
+"""Events → durable, or an honest "unknown" within their deadline.
+
+Decided here: when a batch leaves, when a producer is given up, what a request
+is told whose time is up, and what the Kafka light shows.  Not decided here: the
+order of records and what a failure leaves (core/lane.py), Kafka's protocol
+(kafka.py).  Units: the settings' milliseconds become seconds once, in __init__.
+
+One lane per partition, one batch in flight per lane; the next one fills
+meanwhile, so under load batching costs no waiting.  An idle lane waits
+`linger_ms` for company.  One watcher, every 50 ms, ends the deliveries whose
+time is up: all have the same time, so they stand in one queue in order, and no
+request needs a timer of its own.
+
+When Kafka fails:
+
+    a send raises, or the oldest batch is older than timeout_ms
+      → discard the producer, put lost batches back in front, connect anew (0.1 … 1 s apart)
+    the batch is refused for its content
+      → the same, and halve that lane's batches until the culprit stands alone
+    no ack for stall_ms, or no producer
+      → new requests are refused before their body is read (`takes_more`)
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from gateway import logs
+from gateway.board import Slot
+from gateway.clock import Clock
+from gateway.config import Deliver as Settings
+from gateway.core.event import Record
+from gateway.core.lane import Delivery, Lane
+from gateway.core.light import INDEX, REASONS
+from gateway.core.receipt import Outcome
+from gateway.errors import BatchRefused, BrokerAway, ConfigError
+from gateway.kafka import Broker, Topic
+from gateway.kafka import key_hash as hash_of
+
+_TICK_S: Final = 0.05
+_TOPICS_EVERY_S: Final = 30.0  # how late a changed setting or a new partition is noticed
+_OUTCOMES: Final = tuple(Outcome)
+_BACKOFF_S: Final = (0.1, 0.2, 0.5, 1.0)
+
+
+class Deliverer:
+    """The lanes of one worker and the producer they share."""
+
+    def __init__(self, settings: Settings, broker: Broker, clock: Clock, slot: Slot) -> None:
+        self._settings = settings
+        self._broker = broker
+        self._monotonic_s = clock.monotonic_s
+        self._timeout_s = settings.timeout_ms / 1000
+        self._stall_s = settings.stall_ms / 1000
+        self._linger_s = settings.linger_ms / 1000
+        self._names = {"syncs": settings.syncs_topic, "signups": settings.signups_topic}
+        self._lanes: dict[str, list[Lane]] = {kind: [] for kind in self._names}
+        self._wakes: dict[Lane, asyncio.Event] = {}
+        self._tasks: dict[Lane, asyncio.Task[None]] = {}
+        self._faults: dict[str, str] = {}  # kind → reason code, for topics that cannot promise durability
+        self._waiting: deque[Delivery] = deque()
+        self._connected = asyncio.Event()
+        self._broken = asyncio.Event()
+        self._reason = "not-asked"
+        self._single_copies = False
+        self._watchers: list[asyncio.Task[None]] = []
+        self._ack_seconds = {kind: slot.histogram("sluicegate_ack_seconds", kind) for kind in self._names}
+        self._events = {kind: slot.counters_by("sluicegate_events_total", kind) for kind in self._names}
+        self._batches = slot.counters_by("sluicegate_kafka_batches_total")
+        self._rebuilds = slot.counter("sluicegate_kafka_rebuilds_total")
+        self._gauges = {name: slot.gauge(f"sluicegate_{name}") for name in ("kafka_light", "kafka_reason", "unacked_age_seconds")}
+
+    # What the path asks
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of records not yet settled, those included whose requests were told `unknown`."""
+        return sum([lane.held_bytes for lanes in self._lanes.values() for lane in lanes])
+
+    def takes_more(self, kind: str, key_hash: int | None) -> bool:
+        """Whether a record of this kind and key would be sent at once if it came now.
+
+        With `key_hash` None, before the key is known: whether any lane of the kind would.
+        """
+        lanes = self._lanes[kind]
+        if kind in self._faults or not lanes or not self._connected.is_set():
+            return False
+        now_s = self._monotonic_s()
+        if key_hash is not None:
+            return lanes[key_hash % len(lanes)].takes_more(now_s, self._stall_s)
+        return any(lane.takes_more(now_s, self._stall_s) for lane in lanes)
+
+    async def deliver(self, kind: str, records: Sequence[Record], key_hash: int | None) -> Sequence[Outcome]:
+        """What became of each record, at the latest `timeout_ms` from now.
+
+        Args:
+            kind: "syncs" or "signups".
+            records: at least one, all of one key.
+            key_hash: the partitioner's hash of that key; None where nobody computed it yet.
+        """
+        if key_hash is None:
+            key_hash = hash_of(records[0].key)
+        if not self.takes_more(kind, key_hash):
+            outcomes: Sequence[Outcome] = [Outcome.WITHDRAWN] * len(records)
+        else:
+            outcomes = await self._queue(kind, records, key_hash)
+        counts = self._events[kind]
+        for outcome in _OUTCOMES:
+            if times := outcomes.count(outcome):
+                counts[outcome.value].add(times)
+        return outcomes
+
+    async def _queue(self, kind: str, records: Sequence[Record], key_hash: int) -> Sequence[Outcome]:
+        lanes = self._lanes[kind]
+        lane = lanes[key_hash % len(lanes)]
+        settled: asyncio.Future[Sequence[Outcome]] = asyncio.get_running_loop().create_future()
+        started_s = self._monotonic_s()
+        delivery = Delivery(len(records), started_s, settled.set_result)
+        for index, record in enumerate(records):
+            lane.add(record, delivery, index)
+        if not settled.done():
+            self._waiting.append(delivery)
+            self._wakes[lane].set()
+        outcomes = await settled
+        if outcomes[-1] is Outcome.DURABLE:
+            self._ack_seconds[kind].observe(self._monotonic_s() - started_s)
+        return outcomes
+
+    # Start and stop
+
+    async def start(self, *, is_strict: bool) -> None:
+        """First contact, then serve for ever.
+
+        Kafka away is no error: it is shown red, and contact is made when it comes.
+
+        Raises:
+            ConfigError: with `is_strict`, Kafka answered and a topic cannot promise what a 202 says.
+        """
+        try:
+            self._apply(await self._broker.connect())
+        except BrokerAway as exc:
+            logs.warning("kafka is away at start", reason=str(exc))
+            self._broken.set()
+        else:
+            self._connected.set()
+            names = [self._names[kind] for kind, fault in self._faults.items() if fault == "single-copy"]
+            if names and is_strict:
+                raise ConfigError(f"{', '.join(names)}: fewer than 3 copies or min.insync.replicas below 2; set deliver.allow_single_copy to accept that")
+        self._set_reason()
+        self._watchers = [asyncio.create_task(loop()) for loop in (self._keep_connected, self._watch, self._keep_topics)]
+
+    def failed(self) -> BaseException | None:
+        """What ended a background loop that must never end; the worker dies of it, loudly."""
+        for task in (*self._watchers, *self._tasks.values()):
+            if task.done() and not task.cancelled() and (exc := task.exception()):
+                return exc
+        return None
+
+    async def flush(self) -> None:
+        """Return when nothing is on its way; at the latest `timeout_ms` from the last delivery."""
+        while self._waiting:
+            await asyncio.sleep(_TICK_S / 5)
+
+    async def stop(self) -> None:
+        """End all loops and close the producer.  What was not acknowledged has been told so."""
+        tasks = [*self._watchers, *self._tasks.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._broker.close()
+
+    # Loops
+
+    async def _serve(self, lane: Lane) -> None:
+        """Send one lane's batches, one at a time."""
+        wake = self._wakes[lane]
+        while True:
+            await wake.wait()
+            wake.clear()
+            if self._linger_s:
+                await asyncio.sleep(self._linger_s)
+            while lane.has_queue:
+                await self._connected.wait()
+                if batch := lane.take(self._monotonic_s()):
+                    await self._send(lane, [record for record, *_ in batch])
+
+    async def _send(self, lane: Lane, records: Sequence[Record]) -> None:
+        try:
+            await self._broker.send(lane.topic, lane.partition, records)
+        except BatchRefused as exc:
+            if lane.refused():
+                logs.error("kafka refuses a record for good", topic=lane.topic, event_id=records[0].event_id, reason=str(exc))
+            self._batches["refused"].add()
+            self._rebuild(f"batch refused: {exc}")
+        except BrokerAway as exc:
+            lane.lost()
+            self._batches["lost"].add()
+            self._rebuild(str(exc))
+        else:
+            in_time, late = lane.acked()
+            self._batches["late" if late and not in_time else "acked"].add()
+
+    def _rebuild(self, why: str) -> None:
+        """Give the producer up.  Sends still waiting raise, their lanes put their batches back."""
+        if self._broken.is_set():
+            return
+        logs.warning("kafka producer is rebuilt", reason=why)
+        self._rebuilds.add()
+        self._connected.clear()
+        self._broken.set()
+        self._broker.discard()
+
+    async def _keep_connected(self) -> None:
+        while True:
+            await self._broken.wait()
+            tries = 0
+            while not self._connected.is_set():
+                self._set_reason()
+                try:
+                    self._apply(await self._broker.connect())
+                except BrokerAway:
+                    await asyncio.sleep(_BACKOFF_S[min(tries, len(_BACKOFF_S) - 1)])
+                    tries += 1
+                else:
+                    self._broken.clear()
+                    self._connected.set()
+            self._set_reason()
+
+    async def _watch(self) -> None:
+        """End deliveries whose time is up, give up a producer that hangs, show the light."""
+        while True:
+            await asyncio.sleep(_TICK_S)
+            now_s = self._monotonic_s()
+            waiting = self._waiting
+            while waiting and (waiting[0].is_settled or now_s - waiting[0].accepted_s >= self._timeout_s):
+                waiting.popleft().time_is_up()
+            lanes = self._tasks.keys()
+            for lane in lanes:
+                lane.forget_settled()
+            oldest_s = max([lane.age_s(now_s) for lane in lanes], default=0.0)
+            if oldest_s >= self._timeout_s:
+                self._rebuild("the oldest batch is overdue")
+            self._gauges["unacked_age_seconds"].set(oldest_s)
+            self._set_reason(oldest_s)
+
+    async def _keep_topics(self) -> None:
+        """Notice changed settings, new topics and new partitions."""
+        while True:
+            missing = "topic-missing" in self._faults.values()
+            await asyncio.sleep(1.0 if missing else _TOPICS_EVERY_S)
+            if not self._connected.is_set():
+                continue
+            try:
+                self._apply(await self._broker.topics())
+            except BrokerAway as exc:
+                logs.warning("kafka topics could not be read", reason=str(exc))
+
+    # What first contact and every later look tell
+
+    def _apply(self, topics: Mapping[str, Topic]) -> None:
+        """Lanes for the partitions there are, and what the topics cannot promise."""
+        faults = {}
+        for kind, name in self._names.items():
+            topic = topics.get(name)
+            if topic is None:
+                faults[kind] = "topic-missing"
+                continue
+            if not topic.survives_one_disk and not self._settings.allow_single_copy:
+                faults[kind] = "single-copy"
+            self._grow(kind, topic)
+        if faults != self._faults:
+            logs.warning("kafka topics", faults={self._names[kind]: code for kind, code in faults.items()})
+        self._faults = faults
+        self._single_copies = any(not topic.survives_one_disk for topic in topics.values())
+
+    def _grow(self, kind: str, topic: Topic) -> None:
+        lanes = self._lanes[kind]
+        batch_bytes_max = min(self._settings.batch_bytes_max, topic.batch_bytes_max)
+        for lane in lanes:
+            lane.batch_bytes_max = batch_bytes_max
+        # A topic never loses partitions; one made anew with fewer fails its sends until a restart.
+        for partition in range(len(lanes), topic.partitions):
+            lane = Lane(topic.name, partition, batch_bytes_max)
+            lanes.append(lane)
+            self._wakes[lane] = asyncio.Event()
+            self._tasks[lane] = asyncio.create_task(self._serve(lane))
+
+    def _set_reason(self, oldest_s: float = 0.0) -> None:
+        if not self._connected.is_set():
+            reason = "connecting"
+        elif self._faults:
+            reason = next(iter(self._faults.values()))
+        elif oldest_s > self._stall_s:
+            reason = "slow"
+        else:
+            reason = "single-copy-allowed" if self._single_copies else "ok"
+        if reason != self._reason:
+            logs.info("kafka light", reason=reason, colour=REASONS[INDEX[reason]].colour.name.lower())
+        self._reason = reason
+        self._gauges["kafka_reason"].set(INDEX[reason])
+        self._gauges["kafka_light"].set(REASONS[INDEX[reason]].colour)

@@ -1,0 +1,197 @@
+"""The one door to the Kafka client: contact, batches, acknowledgements, teardown.
+
+Decided here: how aiokafka's errors translate, and how a producer is torn down
+at once.  Not decided here: what is sent when, and what follows from a failure
+(deliver.py).  What aiokafka does by itself that we rely on: an idempotent
+producer (acks=all) retries what may be retried, in order, for ever; so an error
+that does surface is never worth a second try with the same producer: its
+sequence numbers have advanced and every later batch of that partition would
+fail.  After any error the caller therefore discards this producer and connects
+anew.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
+
+from aiokafka import AIOKafkaProducer
+from aiokafka import errors as kafka_errors
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.partitioner import murmur2
+
+from gateway import logs
+from gateway.core.event import Record
+from gateway.errors import BatchRefused, BrokerAway
+
+# The broker looked at the batch and refuses what is in it: resending it whole cannot help.  A
+# corrupt batch is not here (a bad link, not a bad record), nor what this client has no name for.
+_REFUSES_CONTENT: Final = (
+    kafka_errors.MessageSizeTooLargeError,
+    kafka_errors.RecordListTooLargeError,
+    kafka_errors.UnsupportedForMessageFormatError,
+    kafka_errors.PolicyViolationError,
+)
+_TEARDOWN_S: Final = 2.0
+
+
+class Topic(NamedTuple):
+    """What first contact reads of a topic."""
+
+    name: str
+    partitions: int
+    copies: int  # replicas of the partition that has fewest
+    in_sync_min: int  # min.insync.replicas: how many copies an ack promises
+    batch_bytes_max: int  # max.message.bytes: it is the batch that the broker measures
+
+    @property
+    def survives_one_disk(self) -> bool:
+        """Three copies, two of them in sync: an acknowledged record outlives any one broker."""
+        return self.copies >= 3 and self.in_sync_min >= 2
+
+
+class Broker(Protocol):
+    """What delivery needs of Kafka; the fake in tests/fakes.py sits the same exam."""
+
+    async def connect(self) -> Mapping[str, Topic]:
+        """A fresh producer, and the topics that exist.  Raises BrokerAway."""
+
+    async def topics(self) -> Mapping[str, Topic]:
+        """The topics that exist, read again.  Raises BrokerAway."""
+
+    async def send(self, topic: str, partition: int, records: Sequence[Record]) -> None:
+        """Return once every in-sync copy has them.  Raises BatchRefused, BrokerAway."""
+
+    def discard(self) -> None:
+        """Drop the producer at once; every send still waiting raises BrokerAway."""
+
+    async def close(self) -> None:
+        """Discard and wait until its sockets are closed."""
+
+
+def key_hash(key: bytes) -> int:
+    """The hash every Java producer partitions by, so that streams can be joined downstream."""
+    return int(murmur2(key)) & 0x7FFFFFFF
+
+
+class Kafka:
+    """The real broker behind `Broker`."""
+
+    def __init__(self, bootstrap: str, names: Sequence[str], *, connect_timeout_s: float, request_timeout_s: float, batch_bytes_max: int) -> None:
+        """Args: names: the topics to speak of; they are never created here."""
+        self._bootstrap = bootstrap
+        self._names = tuple(names)
+        self._connect_timeout_s = connect_timeout_s
+        self._request_timeout_ms = int(request_timeout_s * 1000)
+        self._batch_bytes_max = batch_bytes_max
+        self._producer: AIOKafkaProducer | None = None
+        self._teardowns: set[asyncio.Task[None]] = set()
+
+    async def connect(self) -> Mapping[str, Topic]:
+        """A fresh idempotent producer, and the topics that exist."""
+        topics = await self.topics()
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._bootstrap,
+            client_id="sluicegate",
+            acks="all",
+            enable_idempotence=True,
+            # Batches come from us complete; what does not fit here is split by `deliver`.
+            max_batch_size=self._batch_bytes_max,
+            max_request_size=max(self._batch_bytes_max * 4, 1_048_576),
+            request_timeout_ms=self._request_timeout_ms,
+            metadata_max_age_ms=30_000,
+        )
+        try:
+            async with asyncio.timeout(self._connect_timeout_s):
+                await producer.start()
+        except (kafka_errors.KafkaError, OSError, TimeoutError) as exc:
+            self._tear_down(producer)
+            raise BrokerAway(type(exc).__name__) from exc
+        except asyncio.CancelledError:
+            self._tear_down(producer)
+            raise
+        self._producer = producer
+        return topics
+
+    async def topics(self) -> Mapping[str, Topic]:
+        """The topics that exist, by name."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap, client_id="sluicegate", request_timeout_ms=int(self._connect_timeout_s * 1000))
+        try:
+            async with asyncio.timeout(self._connect_timeout_s):
+                await admin.start()
+                # Asking for all of them: asking for one by name may create it.
+                described = {t["topic"]: t["partitions"] for t in await admin.describe_topics() if t["topic"] in self._names and not t["error_code"]}
+                if not described:
+                    return {}
+                answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in described])
+        except (kafka_errors.KafkaError, OSError, TimeoutError) as exc:
+            raise BrokerAway(type(exc).__name__) from exc
+        finally:
+            with contextlib.suppress(kafka_errors.KafkaError, OSError, TimeoutError):
+                async with asyncio.timeout(_TEARDOWN_S):
+                    await admin.close()
+        settings = {name: {entry[0]: entry[1] for entry in entries} for answer in answers for _, _, _, name, entries in answer.resources}
+        return {
+            name: Topic(
+                name,
+                partitions=len(partitions),
+                copies=min(len(partition["replicas"]) for partition in partitions),
+                # A principal that may not read settings is shown none: promise no more than one copy.
+                in_sync_min=int(settings[name].get("min.insync.replicas") or 1),
+                batch_bytes_max=int(settings[name].get("max.message.bytes") or 1_048_588),
+            )
+            for name, partitions in described.items()
+        }
+
+    async def send(self, topic: str, partition: int, records: Sequence[Record]) -> None:
+        """Send one batch and wait for its acknowledgement, however long that takes."""
+        producer = self._producer
+        if producer is None:
+            raise BrokerAway("not connected")
+        batch = producer.create_batch()
+        for record in records:
+            if batch.append(key=record.key, value=record.value, timestamp=record.timestamp_ms, headers=record.headers) is None:
+                raise BatchRefused("larger than the client's batch")
+        try:
+            await (await producer.send_batch(batch, topic, partition=partition))
+        except _REFUSES_CONTENT as exc:
+            raise BatchRefused(type(exc).__name__) from exc
+        except (kafka_errors.KafkaError, OSError, AssertionError) as exc:
+            # AssertionError: the client asserts that the partition exists; topics can be made anew smaller.
+            raise BrokerAway(type(exc).__name__) from exc
+
+    def discard(self) -> None:
+        """Drop the producer without flush: flushing waits for a broker that may be away."""
+        if self._producer is not None:
+            self._tear_down(self._producer)
+            self._producer = None
+
+    async def close(self) -> None:
+        """Discard, and wait until the sockets are closed."""
+        self.discard()
+        if self._teardowns:
+            await asyncio.wait(self._teardowns, timeout=_TEARDOWN_S)
+
+    def _tear_down(self, producer: AIOKafkaProducer) -> None:
+        # No public way leads past flush(), which hangs while a broker is away (aiokafka #1101).
+        producer._closed = True  # noqa: SLF001
+        producer._message_accumulator.fail_all(kafka_errors.ProducerClosed())  # noqa: SLF001
+        task = asyncio.get_running_loop().create_task(_close_sockets(producer))
+        self._teardowns.add(task)
+        task.add_done_callback(self._teardowns.discard)
+
+
+async def _close_sockets(producer: AIOKafkaProducer) -> None:
+    sender = producer._sender.sender_task  # noqa: SLF001
+    try:
+        async with asyncio.timeout(_TEARDOWN_S):
+            while sender is not None and not sender.done():
+                # Its first answer to a cancel is to wait for the requests in flight, which may never end.
+                sender.cancel()
+                await asyncio.wait([sender], timeout=0.05)
+            await producer.client.close()
+    except (TimeoutError, kafka_errors.KafkaError, OSError) as exc:
+        logs.warning("a producer's sockets did not close in time", reason=type(exc).__name__)
+    if sender is not None and sender.done() and not sender.cancelled():
+        sender.exception()  # looked at, so that asyncio does not report it as forgotten

@@ -1,0 +1,156 @@
+"""The catalogue of metrics: every name, its kind, unit, meaning and remedy.
+
+Labels take their values from closed lists, so that the number of series is
+known before the first request and each has its place on the board (`board.py`).
+docs/metrics.md is checked against this table; a name that is used and not
+listed here is a KeyError at start, not a surprise on the day.
+"""
+
+from itertools import product
+from typing import Final, Literal, NamedTuple
+
+from gateway.errors import PROBLEMS
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+ROUTES: Final = ("syncs", "signups", "notices", "openapi", "problems", "none")
+TOPICS: Final = ("syncs", "signups")
+STATUSES: Final = tuple(str(s) for s in (200, 202, 304, 400, 401, 404, 405, 408, 411, 413, 415, 422, 429, 500, 503))
+SECONDS_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Metric(NamedTuple):
+    """One family.  `labels` maps a label's name to its closed list of values."""
+
+    name: str
+    kind: Kind
+    meaning: str
+    remedy: str
+    labels: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    buckets: tuple[float, ...] = ()
+
+    def series(self) -> tuple[tuple[str, ...], ...]:
+        """Every combination of label values, in a fixed order."""
+        return tuple(product(*(values for _, values in self.labels)))
+
+
+CATALOGUE: Final[tuple[Metric, ...]] = (
+    Metric(
+        "sluicegate_requests_total",
+        "counter",
+        "Requests answered, by route and status.",
+        "Many 4xx of one status: an app release sends something wrong; look at refusals by code.",
+        (("route", ROUTES), ("status", STATUSES)),
+    ),
+    Metric(
+        "sluicegate_refusals_total",
+        "counter",
+        "Requests refused, by problem code.",
+        "Look the code up in docs/api.md; `overloaded` and `not-durable` have runbooks of their own.",
+        (("code", tuple(PROBLEMS)),),
+    ),
+    Metric(
+        "sluicegate_events_total",
+        "counter",
+        "Samples and sign-ups by what became of them.",
+        "`unknown` grows: Kafka did not acknowledge in time; `refused`: the topic's limits are too small.",
+        (("topic", TOPICS), ("outcome", ("durable", "invalid", "duplicate", "refused", "withdrawn", "unknown"))),
+    ),
+    Metric(
+        "sluicegate_ack_seconds",
+        "histogram",
+        "From an event's admission to delivery until Kafka acknowledged it.",
+        "p99 grows while loop lag does not: Kafka is slow, look at its disks and in-sync copies.",
+        (("topic", TOPICS),),
+        SECONDS_BUCKETS,
+    ),
+    Metric(
+        "sluicegate_body_bytes_total",
+        "counter",
+        "Bytes of request bodies read, as sent.",
+        "None: for sizing.",
+    ),
+    Metric(
+        "sluicegate_in_flight_bytes",
+        "gauge",
+        "Bytes held for requests between admission and answer, and for records not yet settled.",
+        "Near deliver.in_flight_bytes_max: Kafka does not keep up, or raise the bound if memory allows.",
+    ),
+    Metric(
+        "sluicegate_unacked_age_seconds",
+        "gauge",
+        "Age of the oldest batch that Kafka has not answered.",
+        "Over deliver.stall_ms: requests are refused; look at Kafka.",
+    ),
+    Metric(
+        "sluicegate_kafka_light",
+        "gauge",
+        "Kafka as this worker sees it: 0 grey (not asked yet), 1 green, 2 amber, 3 red.",
+        "The reason stands in the body of /readyz.",
+    ),
+    Metric(
+        "sluicegate_kafka_reason",
+        "gauge",
+        "Why the Kafka light is what it is: an index into ops/lights.py REASONS.",
+        "Read /readyz instead.",
+    ),
+    Metric(
+        "sluicegate_kafka_batches_total",
+        "counter",
+        "Batches by what Kafka answered; `late` ones were acknowledged after their requests had been answered.",
+        "`late` grows: raise deliver.timeout_ms or make Kafka faster.",
+        (("result", ("acked", "late", "refused", "lost")),),
+    ),
+    Metric(
+        "sluicegate_kafka_rebuilds_total",
+        "counter",
+        "Producers torn down and built anew.",
+        "More than a few: read the log for the reason of each.",
+    ),
+    Metric(
+        "sluicegate_tokens_total",
+        "counter",
+        "Bearer tokens looked at: found in the cache, verified, or refused.",
+        "Few `cached`: raise identity.cache_max, or phones use a fresh token each time.",
+        (("result", ("cached", "verified", "refused")),),
+    ),
+    Metric(
+        "sluicegate_connections",
+        "gauge",
+        "Open connections on the public port.",
+        "Near http.connections_max: raise it, or see who holds them.",
+    ),
+    Metric(
+        "sluicegate_connections_total",
+        "counter",
+        "Connections accepted, and those closed at once because a cap was reached.",
+        "`over_address`: one address holds too many; is it a proxy missing from http.trusted_proxies?",
+        (("result", ("accepted", "over_total", "over_address")),),
+    ),
+    Metric(
+        "sluicegate_loop_lag_seconds",
+        "gauge",
+        "How late the event loop ran its last half-second timer.",
+        "Over 0.05: the worker's core is full; add workers or machines.",
+    ),
+    Metric(
+        "sluicegate_heartbeat_seconds",
+        "gauge",
+        "The worker's monotonic clock at its last heartbeat.",
+        "Stands still: the worker hangs; the supervisor replaces it after process.wedged_s.",
+    ),
+    Metric(
+        "sluicegate_worker_state",
+        "gauge",
+        "0 not running, 1 starting, 2 serving, 3 draining.",
+        "None: /readyz sums it up.",
+    ),
+    Metric(
+        "sluicegate_worker_starts_total",
+        "counter",
+        "Workers started by the supervisor, first starts included.",
+        "Grows by itself: a worker keeps dying; read the log above each start.",
+    ),
+)
+
+BY_NAME: Final = {metric.name: metric for metric in CATALOGUE}

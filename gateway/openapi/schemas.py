@@ -1,0 +1,164 @@
+"""JSON Schemas: of what decodes, of what is answered, of what Kafka gets.
+
+Requests and Kafka's values are described by the types that decode and encode
+them.  Answers are put together in reply.py; the types below describe them, and
+tests/test_openapi.py holds real answers against them.  What a type cannot say
+is added in `describe`, as a rule where JSON Schema has one, else in words.
+"""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from gateway.core.event import SyncEvent
+from gateway.core.payload import SAMPLES_MAX, Seq, Signup
+from gateway.errors import PROBLEMS, SAMPLE_CODES
+
+Json = dict[str, Any]
+
+# What answers look like.
+
+
+class Result(Struct):
+    """One sample that was not plainly accepted."""
+
+    index: Annotated[int, Meta(ge=0, lt=SAMPLES_MAX, description="its place in `samples`, counted from 0")]
+    id: Annotated[str | None, Meta(description="its `id`; null where there is none or it cannot be read")]
+    seq: Annotated[int | None, Meta(description="its `seq`; null where it cannot be read")]
+    status: Annotated[
+        Literal["invalid", "duplicate", "retry"],
+        Meta(description="`invalid`: refused for good; `duplicate`: the same event stands earlier in this request and was stored; `retry`: send it again"),
+    ]
+    code: Annotated[str, Meta(description="why", extra_json_schema={"enum": list(SAMPLE_CODES)})]
+    pointer: Annotated[str, Meta(description="JSON pointer (RFC 6901) into the request", pattern="^/samples/")]
+    detail: Annotated[str | UnsetType, Meta(description="what was wanted there, for a developer")] = UNSET
+
+
+Accepted = Annotated[int, Meta(ge=0, le=SAMPLES_MAX, description="how many samples of this request became durable, duplicates not counted")]
+AckThrough = Annotated[
+    Seq | None,
+    Meta(
+        description="the phone may forget the samples of this request with a `seq` up to this one; null: forget none; it says nothing of any other sample",
+    ),
+]
+Results = Annotated[list[Result], Meta(max_length=SAMPLES_MAX, description="only what was not plainly accepted")]
+Durability = Annotated[
+    Literal["kafka", "spool"],
+    Meta(description="the weaker of what holds the batch: `kafka`, every in-sync copy; `spool`, one disk of the gateway. Both keep the promise"),
+]
+
+
+class SyncReceipt(Struct):
+    """At least one sample of the sync is durable."""
+
+    durability: Durability
+    accepted: Accepted
+    ack_through: AckThrough
+    results: Results
+
+
+class SignupReceipt(Struct):
+    """The application is durable."""
+
+    durability: Durability
+    signup_id: Annotated[str, Meta(extra_json_schema={"format": "uuid"})]
+
+
+class FieldError(Struct):
+    """One place that is wrong.  Never any part of what was sent."""
+
+    pointer: Annotated[str, Meta(description="JSON pointer (RFC 6901) into the request; empty for the whole of it")]
+    detail: Annotated[str, Meta(description="what was wanted there")]
+
+
+class ProblemDocument(Struct):
+    """RFC 9457 problem details, with our own members from `code` on."""
+
+    type: Annotated[str, Meta(pattern="^/problems/[a-z0-9-]+$", description="a page for people, in Korean and English")]
+    title: str
+    status: Annotated[int, Meta(ge=400, le=599)]
+    detail: Annotated[str, Meta(description="one sentence for a developer; never any part of the request")]
+    code: Annotated[str, Meta(description="what programs compare", extra_json_schema={"enum": list(PROBLEMS)})]
+    retryable: Annotated[bool, Meta(description="whether the same request, sent again as it is, can succeed")]
+    errors: Annotated[list[FieldError] | UnsetType, Meta(description="422: every place that is wrong")] = UNSET
+    outcome: Annotated[
+        Literal["none", "unknown"] | UnsetType,
+        Meta(description="`unknown`: some of it may be stored all the same, repeating is safe; `none` or absent: nothing of it was kept"),
+    ] = UNSET
+    accepted: Annotated[Accepted | UnsetType, Meta(description="as in a receipt")] = UNSET
+    ack_through: AckThrough | UnsetType = UNSET
+    results: Results | UnsetType = UNSET
+
+
+# Words for fields whose types are shared and carry none of their own.
+_MEANINGS: Final[Mapping[str, Mapping[str, str]]] = {
+    "Sync": {
+        "device_id": "the phone's own lasting name for this installation",
+        "platform": "such as `android` or `ios`",
+        "app_version": "such as `2.3.1`",
+        "samples": "each is judged alone: one that is invalid is named in `results` and never fails its neighbours",
+    },
+    "Sample": {"source": "what counted the steps, such as `watch` or `phone`"},
+    "Signup": {
+        "signup_id": "the phone's UUID for this application; the same in every repeat and correction",
+        "revision": "1, and one more for each corrected form; the highest counts",
+        "name": "the applicant's name",
+        "birth_date": "RFC 3339 full-date",
+        "district": "the district of residence",
+        "device": "the phone the form was filled in on",
+        "consents": "what the applicant agreed to",
+    },
+    "Device": {"platform": "such as `android` or `ios`", "model": "the maker's name for the model"},
+    "Consents": {"terms": "must be true to sign up", "health_data": "must be true to sign up", "marketing": "may be either"},
+}
+
+
+def describe(types: Sequence[Any], ref_template: str) -> dict[str, Json]:
+    """JSON Schemas of `types` and what they contain, by name, with the words and rules their types cannot carry."""
+    _, schemas = msgspec.json.schema_components(types, ref_template=ref_template)
+    for name, schema in schemas.items():
+        schema["description"] = inspect.cleandoc(schema["description"])
+        for field, meaning in _MEANINGS.get(name, {}).items():
+            schema["properties"][field]["description"] = meaning
+    if "Consents" in schemas:
+        # read_signup refuses a form without these two after the decode.
+        for field in ("terms", "health_data"):
+            schemas["Consents"]["properties"][field]["const"] = True
+    return schemas
+
+
+# What Kafka gets.
+
+GENERATED: Final = "Generated by `python -m gateway.openapi --write`; do not edit."
+EVENTS: Final[Mapping[str, tuple[type[Struct], str, str]]] = {
+    "sync-event-v1": (
+        SyncEvent,
+        "Value of a record in syncs.v1",
+        "One valid sample. The record's key is the user id. `id` is absent where the phone gave none.",
+    ),
+    "signup-event-v1": (
+        Signup,
+        "Value of a record in signups.v1",
+        "One revision of one application, with both needed consents given. The record's key is `signup:<signup_id>`.",
+    ),
+}
+_OPEN: Final = "Fields may be added; ignore those you do not know. A change of meaning gets a new topic."
+
+
+def event_schema(name: str) -> Json:
+    """docs/schemas/<name>.json: the value of one kind of Kafka record."""
+    type_, title, description = EVENTS[name]
+    schemas = describe([type_], "#/$defs/{name}")
+    own = schemas.pop(type_.__name__)
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"/schemas/{name}.json",
+        "$comment": GENERATED,
+        **own,
+        "title": title,
+        "description": f"{description} {_OPEN}",
+    }
+    return schema | ({"$defs": schemas} if schemas else {})

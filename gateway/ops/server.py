@@ -1,0 +1,60 @@
+"""GET /livez, /readyz, /metrics on the operators' port.
+
+/livez says that the supervisor runs.  /readyz says whether this process can
+answer: not starting, draining or wedged.  Dependencies are lights in its body,
+not readiness: a gateway that refuses politely is worth more than none.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from gateway.board import Board
+from gateway.core.light import Colour, Reason, worst
+from gateway.ops.exposition import Exposition
+
+STATES: Final = ("stopped", "starting", "serving", "draining")
+
+
+class Readiness(NamedTuple):
+    """What the supervisor knows; `why` is empty when ready."""
+
+    why: str
+    workers: list[dict[str, object]]
+
+
+def lights(board: Board) -> dict[str, object]:
+    """Every dependency's light, its reason's code and sentence."""
+    kafka = worst(int(slot.gauge("sluicegate_kafka_reason").value) for slot in board.slots[:-1])
+    redis = Reason("not-used", Colour.GREY, "nothing here asks Redis yet")
+    return {name: {"colour": r.colour.name.lower(), "reason": r.code, "says": r.says} for name, r in (("kafka", kafka), ("redis", redis))}
+
+
+def application(board: Board, readiness: Callable[[], Readiness]) -> web.Application:
+    """The operators' port."""
+    exposition = Exposition(board)
+
+    async def livez(_: web.Request) -> web.Response:
+        return _json(200, {"live": True})
+
+    async def readyz(_: web.Request) -> web.Response:
+        now = readiness()
+        body = {"ready": not now.why, "why": now.why or None, "workers": now.workers, "lights": lights(board)}
+        return _json(503 if now.why else 200, body)
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(body=exposition.text(), headers={"Content-Type": CONTENT_TYPE_LATEST, "Server": "sluicegate", "Cache-Control": "no-store"})
+
+    app = web.Application()
+    app.router.add_get("/livez", livez)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_get("/metrics", metrics)
+    return app
+
+
+def _json(status: int, body: dict[str, object]) -> web.Response:
+    headers = {"Content-Type": "application/json", "Server": "sluicegate", "Cache-Control": "no-store"}
+    return web.Response(status=status, text=json.dumps(body), headers=headers)

@@ -1,0 +1,277 @@
+"""Start, watch, restart and drain the workers; serve the operators' port.
+
+Decided here: which process runs, who accepts from which listener, when a
+worker is given up.  The supervisor opens one SO_REUSEPORT listener per worker
+and keeps it open, so that connections which wait in the queue of a worker that
+died are served by its successor, or, if that takes longer than a second, by
+one that lives.
+
+    worker dies       → restarted at once, then after 0.5, 1, 2, 5 s if it keeps dying
+    worker hangs      → no heartbeat for wedged_s: SIGKILL, then as above
+    worker unfit      → at the very first start: everything ends with exit code 2
+    SIGTERM, SIGINT   → drain; a second one, or drain_s, ends it at once with exit code 1
+    SIGHUP            → keys and notices are read again
+"""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Final
+
+from aiohttp import web
+
+from gateway import config as configuration
+from gateway import control, keys, logs
+from gateway.board import Board
+from gateway.clock import SYSTEM
+from gateway.config import Config
+from gateway.control import Adopt, Drain, Ready, Release, Reload, Setup, Unfit
+from gateway.errors import ConfigError
+from gateway.keys import Keys
+from gateway.listeners import Listeners
+from gateway.ops.server import STATES, Readiness, application
+
+_BACKOFF_S: Final = (0.0, 0.5, 1.0, 2.0, 5.0)
+_LIVED_S: Final = 10.0  # a worker that lived so long starts its successor without waiting
+_ORPHANED_S: Final = 1.0  # a listener without its worker for so long goes to a living one
+_WATCH_S: Final = 0.25
+
+
+class Seat:
+    """One worker's place: its number, its listener, and whoever sits there now."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.process: asyncio.subprocess.Process | None = None
+        self.writer: asyncio.StreamWriter | None = None
+        self.is_ready = False
+        self.left_s: float | None = None  # since when nobody accepts from this listener
+        self.kept_by: int | None = None  # the seat that accepts from it meanwhile
+        self.started_s = 0.0
+        self.deaths = 0
+
+    def tell(self, message: control.ToWorker) -> None:
+        """Queue a message to the worker that sits here, if one does."""
+        if self.writer is not None and not self.writer.is_closing():
+            control.send(self.writer, message)
+
+
+class Supervisor:
+    """The process an operator starts and stops."""
+
+    def __init__(self, config: Config, secrets: Keys, config_path: Path | None) -> None:
+        self._config = config
+        self._keys = secrets
+        self._config_path = config_path
+        self._clock = SYSTEM
+        self._board = Board.create(config.worker_count)
+        self._starts = self._board.supervisor.counter("sluicegate_worker_starts_total")
+        self._seats = [Seat(index) for index in range(config.worker_count)]
+        self._listeners = Listeners(config.http.bind, config.worker_count, config.http.backlog)
+        self._signals = 0
+        self._stopping = asyncio.Event()
+        self._stopping_now = asyncio.Event()
+        self._unfit: str | None = None
+        self._is_announced = False
+
+    async def run(self) -> int:
+        """Serve until told to stop: returns the exit code.
+
+        Raises:
+            ConfigError: a port is taken, or the first workers cannot work with these settings.
+        """
+        loop = asyncio.get_running_loop()
+        for sign in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(sign, self._told_to_stop)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        ops = web.AppRunner(application(self._board, self.readiness), access_log=None)
+        await ops.setup()
+        ops_url = await self._open_ops(ops)
+        sitting = [asyncio.create_task(self._keep_seat(seat)) for seat in self._seats]
+        watching = asyncio.create_task(self._watch(ops_url))
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait([stopping, watching, *sitting], return_when=asyncio.FIRST_COMPLETED)
+            for task in (watching, *sitting):
+                if task.done():
+                    task.result()  # a loop that must not end died: say so, loudly
+            is_clean = await self._drain(sitting)
+        finally:
+            for task in (watching, stopping, *sitting):
+                task.cancel()
+            self._kill_all()
+            await asyncio.gather(watching, stopping, *sitting, return_exceptions=True)
+            await ops.cleanup()
+            self._listeners.close()
+        if self._unfit is not None:
+            raise ConfigError(self._unfit)
+        return 0 if is_clean else 1
+
+    # What operators see
+
+    def readiness(self) -> Readiness:
+        """Whether this process can answer now, and why not."""
+        now_s = self._clock.monotonic_s()
+        workers: list[dict[str, object]] = []
+        able = 0
+        for seat in self._seats:
+            slot = self._board.slots[seat.index]
+            state = int(slot.gauge("sluicegate_worker_state").value) if seat.process else 0
+            age_s = now_s - slot.gauge("sluicegate_heartbeat_seconds").value
+            is_wedged = seat.is_ready and age_s > self._config.process.wedged_s / 2
+            able += seat.is_ready and not is_wedged
+            workers.append({"worker": seat.index, "state": "wedged" if is_wedged else STATES[state], "starts": seat.deaths + 1})
+        if self._stopping.is_set():
+            why = "draining"
+        elif not self._is_announced:
+            why = "starting"
+        else:
+            why = "" if able else "no worker answers"
+        return Readiness(why, workers)
+
+    async def _open_ops(self, runner: web.AppRunner) -> str:
+        host, _, port = self._config.ops.bind.rpartition(":")
+        site = web.TCPSite(runner, host.strip("[]"), int(port))
+        try:
+            await site.start()
+        except OSError as exc:
+            raise ConfigError(f"ops.bind {self._config.ops.bind}: {exc.strerror or exc}") from exc
+        bound = runner.addresses[0]
+        return f"http://{host}:{bound[1]}"
+
+    def _announce(self, ops_url: str) -> None:
+        deliver = self._config.deliver
+        redis_url = configuration.mask_url(self._config.redis.url)
+        print(f"READY public={self._listeners.url} ops={ops_url} kafka={deliver.bootstrap} redis={redis_url}", flush=True)  # noqa: T201 - promised on standard output
+        self._is_announced = True
+
+    # Workers
+
+    async def _keep_seat(self, seat: Seat) -> None:
+        """Fill one seat, again and again, until all is stopping."""
+        while not self._stopping.is_set():
+            lived_s = self._clock.monotonic_s() - seat.started_s
+            if seat.deaths:
+                await asyncio.sleep(_BACKOFF_S[0 if lived_s > _LIVED_S else min(seat.deaths - 1, len(_BACKOFF_S) - 1)])
+            seat.started_s = self._clock.monotonic_s()
+            code = await self._sit(seat)
+            seat.process, seat.writer, seat.is_ready = None, None, False
+            self._board.slots[seat.index].zero_gauges()
+            if self._stopping.is_set():
+                return
+            seat.deaths = 1 if self._clock.monotonic_s() - seat.started_s > _LIVED_S else seat.deaths + 1
+            seat.left_s = self._clock.monotonic_s()
+            logs.warning("a worker ended", worker=seat.index, code=code)
+
+    async def _sit(self, seat: Seat) -> int:
+        """One worker's life, from start to exit code."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            fds = (theirs.fileno(), self._board.fd, *self._listeners.fds)
+            seat.process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "gateway", "worker", str(theirs.fileno())),
+                pass_fds=fds,
+                stdin=asyncio.subprocess.DEVNULL,
+            )
+        self._starts.add()
+        reader, seat.writer = await asyncio.open_connection(sock=ours, limit=control.LINE_BYTES_MAX)
+        seat.tell(Setup(seat.index, self._config, self._keys, self._board.fd, self._listeners.fds, not self._is_announced))
+        with contextlib.suppress(ConnectionError):
+            async for message in control.for_supervisor(reader):
+                self._heard(seat, message)
+        seat.writer.close()
+        return await seat.process.wait()
+
+    def _heard(self, seat: Seat, message: control.ToSupervisor) -> None:
+        match message:
+            case Ready():
+                seat.is_ready = True
+                seat.left_s = None
+                if seat.kept_by is not None:
+                    self._seats[seat.kept_by].tell(Release(seat.index))
+                    seat.kept_by = None
+                if self._stopping.is_set():
+                    seat.tell(Drain())
+            case Unfit(why) if not self._is_announced:
+                self._unfit = why
+                self._stopping.set()
+            case Unfit(why):
+                logs.error("a worker cannot start", worker=seat.index, reason=why)
+
+    async def _watch(self, ops_url: str) -> None:
+        """Announce the first readiness, hand orphaned listeners over, end workers that hang."""
+        while True:
+            await asyncio.sleep(_WATCH_S if self._is_announced else _WATCH_S / 10)
+            if not self._is_announced and all(seat.is_ready for seat in self._seats):
+                self._announce(ops_url)
+            now_s = self._clock.monotonic_s()
+            for seat in self._seats:
+                if seat.is_ready:
+                    self._end_if_wedged(seat, now_s)
+                elif seat.left_s is not None and now_s - seat.left_s > _ORPHANED_S:
+                    self._hand_over(seat)
+
+    def _hand_over(self, orphan: Seat) -> None:
+        if orphan.kept_by is not None and self._seats[orphan.kept_by].is_ready:
+            return
+        keeper = next((seat for seat in self._seats if seat.is_ready), None)
+        if keeper is not None:
+            keeper.tell(Adopt(orphan.index))
+            orphan.kept_by = keeper.index
+
+    def _end_if_wedged(self, seat: Seat, now_s: float) -> None:
+        beat_s = self._board.slots[seat.index].gauge("sluicegate_heartbeat_seconds").value
+        if beat_s and seat.process is not None and now_s - max(beat_s, seat.started_s) > self._config.process.wedged_s:
+            logs.error("a worker hangs and is ended", worker=seat.index, silent_s=round(now_s - beat_s, 1))
+            with contextlib.suppress(ProcessLookupError):
+                seat.process.kill()
+
+    # The end
+
+    def _told_to_stop(self) -> None:
+        self._signals += 1
+        self._stopping.set()
+        if self._signals > 1:
+            self._stopping_now.set()
+
+    async def _drain(self, sitting: list[asyncio.Task[None]]) -> bool:
+        """Drain all workers.  True when each ended by itself with code 0, within drain_s."""
+        logs.info("stopping", workers=len(self._seats))
+        processes = [seat.process for seat in self._seats if seat.process is not None]
+        for seat in self._seats:
+            if seat.is_ready:
+                seat.tell(Drain())
+            elif seat.process is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    seat.process.kill()  # not serving yet: nothing of anybody's is lost
+            self._hand_over(seat) if not seat.is_ready else None
+        now = asyncio.create_task(self._stopping_now.wait())
+        ended = asyncio.gather(*sitting)
+        await asyncio.wait([now, ended], timeout=self._config.process.drain_s, return_when=asyncio.FIRST_COMPLETED)
+        now.cancel()
+        if not ended.done():
+            logs.error("stopping at once", reason="told twice" if self._stopping_now.is_set() else "drain_s is over")
+            return False
+        return all(process.returncode == 0 for process in processes)
+
+    def _kill_all(self) -> None:
+        for seat in self._seats:
+            if seat.process is not None and seat.process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    seat.process.kill()
+
+    def _reload(self) -> None:
+        """Read keys and notices again; a bad file changes nothing and says why."""
+        try:
+            fresh = configuration.load(self._config_path)
+            secrets = keys.load(fresh.keys_path)
+            for seat in self._seats:
+                seat.tell(Reload(secrets, fresh.notices.file))
+        except ConfigError as exc:
+            logs.error("reload changed nothing", reason=str(exc))
+            return
+        self._keys = secrets
+        logs.info("reloaded", takes_effect="keys, notices; anything else at the next start")

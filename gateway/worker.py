@@ -1,0 +1,256 @@
+"""One worker's composition root: `build` connects the parts, `serve` orders start and stop.
+
+Decided here: the order.  Start: contact Kafka, then accept.  Stop: say
+`Connection: close` for `drain_lag_s`, accept what has connected by then, finish
+it, flush, exit 0.  The producer closes last, after every answer that needs it.
+
+    0 stopped ─▶ 1 starting ─▶ 2 serving ─▶ 3 draining ─▶ exit
+"""
+
+import asyncio
+import secrets
+import signal
+import socket
+from typing import Final, NamedTuple
+
+from aiohttp import web
+
+from gateway import control, logs
+from gateway.accept import Front
+from gateway.admit import Admission
+from gateway.board import Board, Slot
+from gateway.clock import SYSTEM, Clock
+from gateway.config import Config
+from gateway.connection import Connections, PublicServer
+from gateway.control import Adopt, Drain, Ready, Release, Reload, Setup, Unfit
+from gateway.core.event import Forge
+from gateway.deliver import Deliverer
+from gateway.documents import Documents
+from gateway.errors import ConfigError
+from gateway.identity import Identity
+from gateway.kafka import Broker, Kafka, key_hash
+from gateway.reply import Replies
+
+STARTING: Final = 1
+SERVING: Final = 2
+DRAINING: Final = 3
+
+_BEAT_S: Final = 0.5
+# How long a connection made in the last moment before accepting ends may take to send its request.
+_LAST_REQUEST_S: Final = 1.0
+_GLANCE_S: Final = 0.02
+
+
+class World(NamedTuple):
+    """What a test may replace."""
+
+    clock: Clock
+    broker: Broker
+
+
+class Parts(NamedTuple):
+    """The connected parts of one worker."""
+
+    front: Front
+    admission: Admission
+    identity: Identity
+    deliverer: Deliverer
+    documents: Documents
+    connections: Connections
+
+
+def real_world(config: Config) -> World:
+    """The system's clock and the real Kafka."""
+    settings = config.deliver
+    kafka = Kafka(
+        settings.bootstrap,
+        (settings.syncs_topic, settings.signups_topic),
+        connect_timeout_s=settings.connect_timeout_ms / 1000,
+        # Twice the time a batch may take: the watcher gives it up before the client does.
+        request_timeout_s=settings.timeout_ms / 500,
+        batch_bytes_max=settings.batch_bytes_max,
+    )
+    return World(SYSTEM, kafka)
+
+
+def build(setup: Setup, world: World, slot: Slot) -> Parts:
+    """Connect the parts of one worker; no I/O but the notices file.  Raises ConfigError."""
+    config = setup.config
+    name = secrets.token_hex(4)
+    replies = Replies(name)
+    deliverer = Deliverer(config.deliver, world.broker, world.clock, slot)
+    admission = Admission(config.deliver.in_flight_bytes_max, deliverer, world.clock, slot)
+    identity = Identity(config.identity, setup.keys.tokens, key_hash, slot)
+    documents = Documents(config.notices.file, config.notices.max_age_s)
+    front = Front(
+        config.http,
+        admission=admission,
+        identity=identity,
+        deliverer=deliverer,
+        forge=Forge(name),
+        documents=documents,
+        replies=replies,
+        clock=world.clock,
+        slot=slot,
+    )
+    return Parts(front, admission, identity, deliverer, documents, Connections(config.http, replies, slot))
+
+
+class Listening:
+    """The listeners this worker accepts from: its own, and those of workers that are gone."""
+
+    def __init__(self, server: PublicServer, fds: tuple[int, ...], backlog: int) -> None:
+        self._server = server
+        self._fds = fds
+        self._backlog = backlog
+        self._accepting: dict[int, tuple[asyncio.Server, socket.socket]] = {}
+
+    async def adopt(self, listener: int) -> None:
+        """Accept from the supervisor's listener of this number."""
+        if listener in self._accepting:
+            return
+        # A copy: closing it here leaves the supervisor's open, with all that queue there.
+        sock = socket.socket(fileno=self._fds[listener]).dup()
+        sock.setblocking(False)
+        server = await asyncio.get_running_loop().create_server(self._server, sock=sock.dup(), backlog=self._backlog)
+        self._accepting[listener] = server, sock
+
+    def release(self, listener: int) -> None:
+        """Leave it to its own worker again."""
+        server, sock = self._accepting.pop(listener, (None, None))
+        if server is not None and sock is not None:
+            server.close()
+            sock.close()
+
+    async def stop(self) -> None:
+        """Accept until nothing is left in the queues, then close them for every process."""
+        for server, sock in self._accepting.values():
+            server.close()
+            while True:
+                try:
+                    connected, _ = sock.accept()
+                except (BlockingIOError, ConnectionError):
+                    break
+                connected.setblocking(False)
+                await asyncio.get_running_loop().connect_accepted_socket(self._server, connected)
+            sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
+        self._accepting.clear()
+
+
+class Worker:
+    """One process that serves requests."""
+
+    def __init__(self, setup: Setup, parts: Parts, clock: Clock, slot: Slot) -> None:
+        self._config = setup.config
+        self._index = setup.index
+        self._parts = parts
+        self._clock = clock
+        self._slot = slot
+        self._state = slot.gauge("sluicegate_worker_state")
+        self._heartbeat = slot.gauge("sluicegate_heartbeat_seconds")
+        self._lag = slot.gauge("sluicegate_loop_lag_seconds")
+        self._server = PublicServer(parts.front.handle, parts.connections, setup.config.http)
+        self._listening = Listening(self._server, setup.listener_fds, setup.config.http.backlog)
+        self._ending = asyncio.Event()
+
+    async def serve(self, setup: Setup, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Start, serve until told to drain or the supervisor is gone, drain."""
+        self._state.set(STARTING)
+        beat = asyncio.create_task(self._beat())
+        try:
+            await self._parts.deliverer.start(is_strict=setup.is_first)
+            await self._listening.adopt(self._index)
+        except BaseException:
+            beat.cancel()
+            await self._parts.deliverer.stop()
+            raise
+        self._state.set(SERVING)
+        control.send(writer, Ready())
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._ending.set)
+        listening = asyncio.create_task(self._obey(reader))
+        ended = asyncio.create_task(self._ending.wait())
+        await asyncio.wait([ended, beat], return_when=asyncio.FIRST_COMPLETED)
+        if beat.done():
+            beat.result()  # a background loop died: so do we, loudly
+        await self._drain()
+        for task in (listening, beat):
+            task.cancel()
+
+    async def _obey(self, reader: asyncio.StreamReader) -> None:
+        async for message in control.for_worker(reader):
+            match message:
+                case Adopt(listener):
+                    await self._listening.adopt(listener)
+                case Release(listener):
+                    self._listening.release(listener)
+                case Reload(keys, notices_file):
+                    self._parts.identity.reload(keys.tokens)
+                    self._reload_notices(notices_file)
+                case Drain():
+                    self._ending.set()
+                case Setup():
+                    logs.error("a second setup is ignored")
+        self._ending.set()  # the supervisor is gone
+
+    def _reload_notices(self, path: str) -> None:
+        try:
+            self._parts.documents.reload(path)
+        except ConfigError as exc:
+            logs.error("notices stay as they were", reason=str(exc))
+
+    async def _beat(self) -> None:
+        """Twice a second: the heartbeat, the loop's lag, the sweeps; and the end of all if a loop died."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due_s = loop.time() + _BEAT_S
+            await asyncio.sleep(_BEAT_S)
+            now_s = loop.time()
+            self._lag.set(max(0.0, now_s - due_s))
+            self._heartbeat.set(self._clock.monotonic_s())
+            self._parts.connections.sweep(now_s)
+            self._parts.admission.show()
+            if (exc := self._parts.deliverer.failed()) is not None:
+                raise RuntimeError("a delivery loop died") from exc
+
+    async def _drain(self) -> None:
+        self._state.set(DRAINING)
+        logs.info("draining", lag_s=self._config.process.drain_lag_s)
+        self._parts.front.closes_connections = True
+        await asyncio.sleep(self._config.process.drain_lag_s)
+        self._parts.admission.is_draining = True
+        await self._listening.stop()
+        await self._last_requests()
+        self._server.pre_shutdown()  # closes what is idle, and each busy one after its answer
+        # The supervisor's drain_s bounds this: a request itself is bounded by its body's and delivery's time.
+        while any(connection.is_busy for connection in self._server.ours()):
+            await asyncio.sleep(_GLANCE_S)
+        await self._server.shutdown(1.0)
+        await self._parts.deliverer.flush()
+        await self._parts.deliverer.stop()
+        logs.info("drained")
+
+    async def _last_requests(self) -> None:
+        """Wait a moment for connections that have not sent their one request yet."""
+        until_s = self._clock.monotonic_s() + _LAST_REQUEST_S
+        while self._clock.monotonic_s() < until_s and any(connection.is_due for connection in self._server.ours()):
+            await asyncio.sleep(_GLANCE_S)
+
+
+async def run(control_fd: int) -> int:
+    """Be one worker until the end: returns the exit code, 0 after a drain, 2 where the settings cannot work."""
+    reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=control_fd), limit=control.LINE_BYTES_MAX)
+    setup = await anext(control.for_worker(reader))
+    assert isinstance(setup, Setup), type(setup)
+    logs.configure(f"worker-{setup.index}")
+    slot = Board(setup.board_fd, setup.config.worker_count).slots[setup.index]
+    slot.zero_gauges()
+    world = real_world(setup.config)
+    try:
+        worker = Worker(setup, build(setup, world, slot), world.clock, slot)
+        await worker.serve(setup, reader, writer)
+    except ConfigError as exc:
+        control.send(writer, Unfit(str(exc)))
+        await writer.drain()
+        return 2
+    return 0
