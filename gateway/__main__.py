@@ -24,6 +24,8 @@ from gateway.clock import SYSTEM
 from gateway.config import Config
 from gateway.errors import ConfigError
 
+_CONFIG_HELP = "settings in TOML; gateway.toml shows every one with its default"
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code."""
@@ -40,12 +42,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    config = {"type": Path, "metavar": "FILE", "help": "settings in TOML; gateway.toml shows every one with its default"}
     common = argparse.ArgumentParser(add_help=False)
     # Suppressed: else the command's own default would undo a --config given before it.
-    common.add_argument("--config", default=argparse.SUPPRESS, **config)
+    common.add_argument("--config", type=Path, metavar="FILE", default=argparse.SUPPRESS, help=_CONFIG_HELP)
     parser = argparse.ArgumentParser(prog="sluicegate", description="A launch-day front door: HTTP in, durable Kafka records out.")
-    parser.add_argument("--config", default=None, **config)
+    parser.add_argument("--config", type=Path, metavar="FILE", help=_CONFIG_HELP)
     parser.add_argument("--dev", action="store_true", help="development: make a keys file, allow single copies, use a free port where one is taken")
     commands = parser.add_subparsers(dest="command")
     commands.add_parser("check-config", parents=[common], help="print the settings in force, secrets masked")

@@ -8,6 +8,7 @@ refused before the signature, the signature before the body.
 """
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
 
@@ -28,10 +29,9 @@ from gateway.deliver import Deliverer
 from gateway.documents import Document, Documents
 from gateway.errors import PROBLEMS, Refusal
 from gateway.identity import Identity
-from gateway.reply import Replies
+from gateway.reply import Answer, Replies
 
-Handler = Callable[[web.BaseRequest], Awaitable[web.Response]]
-
+Handler = Callable[[web.BaseRequest], Awaitable[Answer]]
 
 
 class Front:
@@ -86,12 +86,13 @@ class Front:
         except Exception as exc:  # noqa: BLE001 - the last door: a bug answers 500 and says nothing of itself
             logs.error("a request failed", exc=exc, route=name)
             response = self._refuse(Refusal("internal", "an error that is ours", close=True))
-        if self.closes_connections:
+        if self.closes_connections or ("Expect" in request.headers and not request.content.is_eof()):
+            # Who was told no before its body need not send it: what comes next may be that body or not.
             response.force_close()
         self._counts[name][str(response.status)].add()
         return response
 
-    def _refuse(self, refusal: Refusal) -> web.Response:
+    def _refuse(self, refusal: Refusal) -> Answer:
         self._refusals[refusal.problem.code].add()
         return self._replies.refusal(refusal)
 
@@ -108,7 +109,7 @@ class Front:
 
     # The two calls the product is for
 
-    async def _sync(self, request: web.BaseRequest) -> web.Response:
+    async def _sync(self, request: web.BaseRequest) -> Answer:
         kind = "syncs"
         declared = self._declared(request)
         cost_bytes = self._admission.admit(kind, declared.unfolded_bytes_max, is_kept=_is_kept(request))
@@ -123,11 +124,11 @@ class Front:
             self._admission.done(cost_bytes)
         told = receipt(lines, outcomes)
         for entry in told.results:
-            if entry.code != "not-durable" and entry.code != "refused-by-kafka":
+            if entry.code not in _COUNTED_BY_DELIVERY:
                 self._sample_counts[entry.status].add()
         return self._told(told)
 
-    def _told(self, told: Receipt) -> web.Response:
+    def _told(self, told: Receipt) -> Answer:
         if told.status == 202:
             retry_after_s = self._admission.retry_after_s() if told.has_retry else None
             return self._replies.receipt(told, retry_after_s)
@@ -135,7 +136,7 @@ class Front:
             return self._refuse(self._replies.none_durable(told, self._admission.retry_after_s()))
         return self._refuse(self._replies.none_valid(told))
 
-    async def _signup(self, request: web.BaseRequest) -> web.Response:
+    async def _signup(self, request: web.BaseRequest) -> Answer:
         kind = "signups"
         declared = self._declared(request)
         cost_bytes = self._admission.admit(kind, declared.unfolded_bytes_max, is_kept=_is_kept(request))
@@ -155,19 +156,20 @@ class Front:
 
     # Documents
 
-    async def _notices(self, request: web.BaseRequest) -> web.Response:
+    async def _notices(self, request: web.BaseRequest) -> Answer:
         return self._document(request, self._documents.notices, self._documents.notices_max_age_s)
 
-    async def _openapi(self, request: web.BaseRequest) -> web.Response:
+    async def _openapi(self, request: web.BaseRequest) -> Answer:
         return self._document(request, self._documents.openapi, 3600)
 
-    async def _problem(self, request: web.BaseRequest) -> web.Response:
+    async def _problem(self, request: web.BaseRequest) -> Answer:
         code = request.raw_path.partition("?")[0].removeprefix("/problems/")
         is_korean = request.headers.get("Accept-Language", "").lower().startswith("ko")
         return self._document(request, self._documents.problem(code, "ko" if is_korean else "en"), 3600)
 
-    def _document(self, request: web.BaseRequest, document: Document, max_age_s: int) -> web.Response:
-        is_known = request.headers.get("If-None-Match") == document.etag
+    def _document(self, request: web.BaseRequest, document: Document, max_age_s: int) -> Answer:
+        tags = [tag.strip().removeprefix("W/") for tag in request.headers.get("If-None-Match", "").split(",")]
+        is_known = document.etag in tags or "*" in tags
         return self._replies.document(document.content_type, document.body, etag=document.etag, max_age_s=max_age_s, is_known=is_known)
 
     # The body
@@ -177,7 +179,7 @@ class Front:
         headers = request.headers
         if headers.get("Content-Type") != "application/json" and not _is_json(headers.get("Content-Type", "")):
             raise Refusal("unsupported-media-type", "want Content-Type: application/json in UTF-8")
-        encoding = headers.get("Content-Encoding", "").strip().lower()
+        encoding = ",".join(headers.getall("Content-Encoding", ())).strip().lower()
         if encoding not in ("", "identity", "gzip"):
             raise Refusal("unsupported-encoding", "want gzip or no Content-Encoding", headers=[("Accept-Encoding", "gzip")])
         bytes_max = self._settings.body_bytes_max
@@ -187,7 +189,7 @@ class Front:
         elif "Transfer-Encoding" in headers:
             length = bytes_max  # chunked: as much as is allowed may come
         else:
-            raise Refusal("length-required", "want Content-Length or chunked")
+            raise Refusal("length-required", "want Content-Length or chunked", close=True)
         if length > bytes_max:
             raise Refusal("body-too-large", f"want at most {bytes_max} bytes", close=True)
         if encoding == "gzip":
@@ -242,6 +244,7 @@ def body_until_s(settings: Http, received_bytes: int) -> float:
 def _check_head(request: web.BaseRequest) -> None:
     """What the parser lets through and we do not.  Each closes the connection: what follows may be anything."""
     if request.version not in _VERSIONS:
+        request._version = HttpVersion11  # noqa: SLF001 - aiohttp's status line says whatever the request said
         raise Refusal("bad-request", "want HTTP/1.1", close=True)
     if request.raw_path[:1] != "/":
         raise Refusal("bad-request", "want a request target that begins with /", close=True)
@@ -249,6 +252,14 @@ def _check_head(request: web.BaseRequest) -> None:
     hosts = headers.getall("Host", ())
     if len(hosts) != 1 and (hosts or request.version == HttpVersion11):
         raise Refusal("bad-request", "want exactly one Host", close=True)
+    if hosts and not _HOST.fullmatch(hosts[0]):
+        raise Refusal("bad-request", "want a Host of name and port", close=True)
+    coding = headers.get("Transfer-Encoding")
+    if coding is not None and (coding.lower() != "chunked" or request.version != HttpVersion11):
+        # Whatever stands in front of us may read an empty coding, a list or HTTP/1.0 otherwise, and see another body.
+        raise Refusal("bad-request", "want no Transfer-Encoding but chunked, in HTTP/1.1", close=True)
+    if len(headers.getall("Authorization", ())) > 1:
+        raise Refusal("bad-request", "want one Authorization", close=True)
     if "Upgrade" in headers:
         # The parser stops at an upgrade and would read this request's body as the next request.
         raise Refusal("bad-request", "no protocol to upgrade to", close=True)
@@ -272,11 +283,13 @@ def _is_json(content_type: str) -> bool:
     return not parameters.strip() or (name == "charset" and value.strip('"') in ("utf-8", "utf8"))
 
 
-async def _nowhere(request: web.BaseRequest) -> web.Response:
+async def _nowhere(_: web.BaseRequest) -> Answer:
     raise Refusal("not-found", "no such path")
 
 
+_COUNTED_BY_DELIVERY: Final = frozenset({"not-durable", "refused-by-kafka"})
 _VERSIONS: Final = (HttpVersion11, HttpVersion10)
+_HOST: Final = re.compile(r"[\w.~!$&'()*+,;=%:\[\]-]*", re.ASCII)  # RFC 3986 host and port; empty is allowed
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _NOT_DURABLE: Final = {
     "none": "not sent to the store in time; nothing of this request was kept",

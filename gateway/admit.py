@@ -54,7 +54,7 @@ class Admission:
             in_flight_bytes_max=self._in_flight_bytes_max,
             load=load,
             is_draining=self.is_draining and is_kept,
-            is_stalled=not self._deliverer.takes_more(kind, None),
+            is_stalled=not self._deliverer.is_open(kind),
             spread=random.random(),  # noqa: S311 - spreads retries, guards nothing
         )
         if refused is not None:

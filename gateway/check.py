@@ -4,11 +4,12 @@ Here core/gunzip, core/payload and core/event are put in a row and their values
 become refusals; the rules themselves are there.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from gateway.core.event import Forge, Record
 from gateway.core.gunzip import gunzip
-from gateway.core.payload import Flaw, Invalid, Malformed, read_signup, read_sync
+from gateway.core.payload import Flaw, Invalid, Malformed, Sample, read_signup, read_sync
 from gateway.core.receipt import Line
 from gateway.errors import Refusal
 from gateway.identity import Member
@@ -56,20 +57,30 @@ def check_sync(forge: Forge, member: Member, body: bytes, received_us: int) -> C
     sync = read_sync(body)
     if isinstance(sync, Malformed | Invalid):
         raise _refusal(sync)
+    valid = [sample for sample in sync.samples if isinstance(sample, Sample)]
     device = (sync.device_id, sync.platform, sync.app_version)
+    records = list(forge.syncs(member.user, device, valid, received_us))
+    if len(valid) == len(sync.samples) and len({record.event_id for record in records}) == len(records):
+        return CheckedSync([Line(sample.id, sample.seq, position) for position, sample in enumerate(valid)], records)
+    return _with_flaws_or_repeats(sync.samples, records)
+
+
+def _with_flaws_or_repeats(samples: Sequence[Sample | Flaw], forged: Sequence[Record]) -> CheckedSync:
+    """Lines that tell the invalid and the repeated apart; a repeat has no record of its own."""
     lines: list[Line] = []
-    records: list[Record] = []
     positions: dict[str, int] = {}
-    for sample in sync.samples:
+    records: list[Record] = []
+    unread = iter(forged)
+    for sample in samples:
         if isinstance(sample, Flaw):
             lines.append(Line(sample.id, sample.seq, None, sample))
             continue
-        record = forge.sync(member.user, member.key, device, sample, received_us)
-        position = positions.setdefault(record.event_id, len(records))
-        is_new = position == len(records)
+        record = next(unread)
+        is_new = record.event_id not in positions
         if is_new:
+            positions[record.event_id] = len(records)
             records.append(record)
-        lines.append(Line(sample.id, sample.seq, position, None, not is_new))
+        lines.append(Line(sample.id, sample.seq, positions[record.event_id], None, not is_new))
     return CheckedSync(lines, records)
 
 

@@ -32,6 +32,8 @@ ENVIRONMENT: Final = {
     "GATEWAY_ALLOW_SINGLE_COPY": ("deliver", "allow_single_copy"),
 }
 
+_PORT_MAX: Final = 65_535
+
 Milliseconds = Annotated[int, Meta(ge=1, le=600_000)]
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
 Bind = Annotated[str, Meta(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^:\s]+):[0-9]{1,5}$")]
@@ -177,38 +179,38 @@ def _with_environment(config: Config, environ: Mapping[str, str]) -> Config:
 
 
 def _checked(config: Config, source: str) -> Config:
-    for complaint in _contradictions(config):
-        raise ConfigError(f"{source}: {complaint}")
+    for is_wrong, complaint in _contradictions(config):
+        if is_wrong:
+            raise ConfigError(f"{source}: {complaint}")
     return config
 
 
-def _contradictions(config: Config) -> Iterator[str]:
-    """What two settings may not say to each other; the first one is reported."""
+def _contradictions(config: Config) -> Iterator[tuple[bool, str]]:
+    """What two settings may not say to each other; the first that is true is reported."""
     http, process, deliver = config.http, config.process, config.deliver
-    if process.drain_lag_s + deliver.timeout_ms / 1000 >= process.drain_s:
-        yield "process.drain_s must exceed process.drain_lag_s + deliver.timeout_ms, or a drain cuts requests off"
-    if deliver.stall_ms > deliver.timeout_ms:
-        yield "deliver.stall_ms must not exceed deliver.timeout_ms"
-    if deliver.linger_ms >= deliver.stall_ms:
-        yield "deliver.linger_ms must be below deliver.stall_ms"
-    if deliver.batch_bytes_max > deliver.in_flight_bytes_max:
-        yield "deliver.batch_bytes_max must not exceed deliver.in_flight_bytes_max"
-    if http.body_bytes_max > deliver.in_flight_bytes_max:
-        yield "http.body_bytes_max must not exceed deliver.in_flight_bytes_max"
-    if http.connections_per_address_max > http.connections_max:
-        yield "http.connections_per_address_max must not exceed http.connections_max"
-    if deliver.syncs_topic == deliver.signups_topic:
-        yield "deliver.syncs_topic and deliver.signups_topic must differ"
-    if http.bind == config.ops.bind and not http.bind.endswith(":0"):
-        yield "http.bind and ops.bind must differ"
-    for bind_name, bind in (("http.bind", http.bind), ("ops.bind", config.ops.bind)):
-        if int(bind.rpartition(":")[2]) > 65_535:
-            yield f"{bind_name}: {bind}: want a port of at most 65535"
+    yield (
+        process.drain_lag_s + deliver.timeout_ms / 1000 >= process.drain_s,
+        "process.drain_s must exceed process.drain_lag_s + deliver.timeout_ms, or a drain cuts requests off",
+    )
+    yield deliver.stall_ms > deliver.timeout_ms, "deliver.stall_ms must not exceed deliver.timeout_ms"
+    yield deliver.linger_ms >= deliver.stall_ms, "deliver.linger_ms must be below deliver.stall_ms"
+    yield deliver.batch_bytes_max > deliver.in_flight_bytes_max, "deliver.batch_bytes_max must not exceed deliver.in_flight_bytes_max"
+    yield http.body_bytes_max >= deliver.in_flight_bytes_max, "http.body_bytes_max must be below deliver.in_flight_bytes_max"
+    yield http.connections_per_address_max > http.connections_max, "http.connections_per_address_max must not exceed http.connections_max"
+    yield deliver.syncs_topic == deliver.signups_topic, "deliver.syncs_topic and deliver.signups_topic must differ"
+    yield http.bind == config.ops.bind and not http.bind.endswith(":0"), "http.bind and ops.bind must differ"
+    for name, bind in (("http.bind", http.bind), ("ops.bind", config.ops.bind)):
+        yield int(bind.rpartition(":")[2]) > _PORT_MAX, f"{name}: {bind}: want a port of at most {_PORT_MAX}"
     for address in http.trusted_proxies:
-        try:
-            ipaddress.ip_network(address)
-        except ValueError:
-            yield f"http.trusted_proxies: {address!r}: want an address or a network such as 10.0.0.0/8"
+        yield not _is_network(address), f"http.trusted_proxies: {address!r}: want an address or a network such as 10.0.0.0/8"
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 def masked(config: Config) -> str:

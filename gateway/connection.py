@@ -9,11 +9,10 @@ the body is read.
 import asyncio
 import ipaddress
 from collections import Counter as Tally
-from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from gateway.board import Slot
 from gateway.config import Http
@@ -30,12 +29,18 @@ class Connections:
         self._settings = settings
         self._trusted = [ipaddress.ip_network(network) for network in settings.trusted_proxies]
         self._counts = slot.counters_by("sluicegate_connections_total")
+        self._refusals = slot.counters_by("sluicegate_refusals_total")
         self._gauge = slot.gauge("sluicegate_connections")
         self._by_address: Tally[str] = Tally()
         self._total = 0
         # Heads that began and are not complete, oldest first: all have the same time.
         self._heads: dict[Connection, float] = {}
         self.replies = replies
+
+    def counted(self, refusal: Refusal) -> Refusal:
+        """The same, on the board: accept.py never sees a request that did not begin."""
+        self._refusals[refusal.problem.code].add()
+        return refusal
 
     def enter(self, address: str) -> Refusal | None:
         """Count a connection in, or say why it must go.  The proxies' connections carry many people."""
@@ -98,7 +103,8 @@ class Connection(RequestHandler):
         self._is_refused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
+        # uvloop's transports are no asyncio.Transport by type, only by behaviour.
+        pipe = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
         self._address = str(peer[0]) if isinstance(peer, tuple) else ""
         refusal = self._connections.enter(self._address)
@@ -106,8 +112,8 @@ class Connection(RequestHandler):
             super().connection_made(transport)
             return
         self._is_refused = True
-        transport.write(self._connections.replies.raw(refusal))  # type: ignore[attr-defined]
-        transport.close()
+        pipe.write(self._connections.replies.raw(refusal))
+        pipe.close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         if self._is_refused:
@@ -123,9 +129,19 @@ class Connection(RequestHandler):
         super().data_received(data)
         if self._request_count != requests:
             self._connections.head_ended(self)
+            if self._messages and isinstance(self._messages[-1][0], _ErrInfo):
+                self._end_broken_body()
         elif requests == 0 or ((waiter := self._waiter) is not None and not waiter.done()):
             # No request is being handled, so these bytes belong to the head of the next one.
             self._connections.head_began(self, self._loop.time())
+
+    def _end_broken_body(self) -> None:
+        """The parser gave up, maybe inside a body; its reader would wait for the rest until its deadline."""
+        request = self._current_request
+        payload = self._messages[-2][1] if len(self._messages) > 1 else request.content if request is not None else None
+        if payload is not None and not payload.is_eof():
+            payload.set_exception(web.RequestPayloadError("broken framing"))
+            payload.feed_eof()
 
     @property
     def is_busy(self) -> bool:
@@ -145,15 +161,14 @@ class Connection(RequestHandler):
     def end(self, refusal: Refusal) -> None:
         """Answer what never became a request, and close."""
         if self.transport is not None:
-            self.transport.write(self._connections.replies.raw(refusal))
+            self.transport.write(self._connections.replies.raw(self._connections.counted(refusal)))
         self.force_close()
 
     def handle_error(self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None) -> web.StreamResponse:
         """What aiohttp could not parse.  Its own message quotes the request, so ours says less."""
         del request, exc, message
-        if status == 400:
-            return self._connections.replies.refusal(Refusal("bad-request", "not valid HTTP/1.1", close=True))
-        return self._connections.replies.refusal(Refusal("internal", "an error that is ours", close=True))
+        code, detail = ("bad-request", "not valid HTTP/1.1") if status == 400 else ("internal", "an error that is ours")
+        return self._connections.replies.refusal(self._connections.counted(Refusal(code, detail, close=True)))
 
 
 class PublicServer(web.Server):

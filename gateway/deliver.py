@@ -6,8 +6,9 @@ order of records and what a failure leaves (core/lane.py), Kafka's protocol
 (kafka.py).  Units: the settings' milliseconds become seconds once, in __init__.
 
 One lane per partition, one batch in flight per lane; the next one fills
-meanwhile, so under load batching costs no waiting.  An idle lane waits
-`linger_ms` for company.  One watcher, every 50 ms, ends the deliveries whose
+meanwhile, so under load batching costs no waiting.  An event of an idle lane
+waits `linger_ms` for company; then all idle lanes leave together, because one
+produce request carries the batches of many partitions.  One watcher, every 50 ms, ends the deliveries whose
 time is up: all have the same time, so they stand in one queue in order, and no
 request needs a timer of its own.
 
@@ -18,7 +19,7 @@ When Kafka fails:
     the batch is refused for its content
       → the same, and halve that lane's batches until the culprit stands alone
     no ack for stall_ms, or no producer
-      → new requests are refused before their body is read (`takes_more`)
+      → new requests are refused before their body is read (`is_open`)
 """
 
 import asyncio
@@ -40,7 +41,6 @@ from gateway.kafka import key_hash as hash_of
 
 _TICK_S: Final = 0.05
 _TOPICS_EVERY_S: Final = 30.0  # how late a changed setting or a new partition is noticed
-_OUTCOMES: Final = tuple(Outcome)
 _BACKOFF_S: Final = (0.1, 0.2, 0.5, 1.0)
 
 
@@ -56,40 +56,31 @@ class Deliverer:
         self._linger_s = settings.linger_ms / 1000
         self._names = {"syncs": settings.syncs_topic, "signups": settings.signups_topic}
         self._lanes: dict[str, list[Lane]] = {kind: [] for kind in self._names}
-        self._wakes: dict[Lane, asyncio.Event] = {}
-        self._tasks: dict[Lane, asyncio.Task[None]] = {}
+        self._all_lanes: list[Lane] = []
+        self._serving: dict[Lane, asyncio.Task[None]] = {}
+        self._departure: asyncio.TimerHandle | None = None
         self._faults: dict[str, str] = {}  # kind → reason code, for topics that cannot promise durability
         self._waiting: deque[Delivery] = deque()
+        self._is_open = dict.fromkeys(self._names, False)
         self._connected = asyncio.Event()
         self._broken = asyncio.Event()
         self._reason = "not-asked"
         self._single_copies = False
         self._watchers: list[asyncio.Task[None]] = []
+        self._failure: BaseException | None = None
         self._ack_seconds = {kind: slot.histogram("sluicegate_ack_seconds", kind) for kind in self._names}
         self._events = {kind: slot.counters_by("sluicegate_events_total", kind) for kind in self._names}
         self._batches = slot.counters_by("sluicegate_kafka_batches_total")
         self._rebuilds = slot.counter("sluicegate_kafka_rebuilds_total")
         self._gauges = {name: slot.gauge(f"sluicegate_{name}") for name in ("kafka_light", "kafka_reason", "unacked_age_seconds")}
+        # Bytes of records not yet settled, those included whose requests were told `unknown`.
+        self.held_bytes = 0
 
     # What the path asks
 
-    @property
-    def held_bytes(self) -> int:
-        """Bytes of records not yet settled, those included whose requests were told `unknown`."""
-        return sum([lane.held_bytes for lanes in self._lanes.values() for lane in lanes])
-
-    def takes_more(self, kind: str, key_hash: int | None) -> bool:
-        """Whether a record of this kind and key would be sent at once if it came now.
-
-        With `key_hash` None, before the key is known: whether any lane of the kind would.
-        """
-        lanes = self._lanes[kind]
-        if kind in self._faults or not lanes or not self._connected.is_set():
-            return False
-        now_s = self._monotonic_s()
-        if key_hash is not None:
-            return lanes[key_hash % len(lanes)].takes_more(now_s, self._stall_s)
-        return any(lane.takes_more(now_s, self._stall_s) for lane in lanes)
+    def is_open(self, kind: str) -> bool:
+        """Whether any record of this kind would be sent if it came now; at most 50 ms old."""
+        return self._is_open[kind]
 
     async def deliver(self, kind: str, records: Sequence[Record], key_hash: int | None) -> Sequence[Outcome]:
         """What became of each record, at the latest `timeout_ms` from now.
@@ -99,33 +90,38 @@ class Deliverer:
             records: at least one, all of one key.
             key_hash: the partitioner's hash of that key; None where nobody computed it yet.
         """
+        lanes = self._lanes[kind]
         if key_hash is None:
             key_hash = hash_of(records[0].key)
-        if not self.takes_more(kind, key_hash):
-            outcomes: Sequence[Outcome] = [Outcome.WITHDRAWN] * len(records)
-        else:
-            outcomes = await self._queue(kind, records, key_hash)
+        now_s = self._monotonic_s()
         counts = self._events[kind]
-        for outcome in _OUTCOMES:
-            if times := outcomes.count(outcome):
-                counts[outcome.value].add(times)
+        if not self._is_open[kind] or not (lane := lanes[key_hash % len(lanes)]).takes_more(now_s, self._stall_s):
+            counts["withdrawn"].add(len(records))
+            return [Outcome.WITHDRAWN] * len(records)
+        outcomes = await self._queue(lane, records, now_s)
+        durable = outcomes.count(Outcome.DURABLE)
+        if durable:
+            counts["durable"].add(durable)
+            self._ack_seconds[kind].observe(self._monotonic_s() - now_s)
+        if durable < len(outcomes):
+            for outcome in outcomes:
+                if outcome is not Outcome.DURABLE:
+                    counts[outcome.value].add()
         return outcomes
 
-    async def _queue(self, kind: str, records: Sequence[Record], key_hash: int) -> Sequence[Outcome]:
-        lanes = self._lanes[kind]
-        lane = lanes[key_hash % len(lanes)]
-        settled: asyncio.Future[Sequence[Outcome]] = asyncio.get_running_loop().create_future()
-        started_s = self._monotonic_s()
-        delivery = Delivery(len(records), started_s, settled.set_result)
+    def _queue(self, lane: Lane, records: Sequence[Record], now_s: float) -> "asyncio.Future[Sequence[Outcome]]":
+        loop = asyncio.get_running_loop()
+        settled: asyncio.Future[Sequence[Outcome]] = loop.create_future()
+        delivery = Delivery(len(records), now_s, settled.set_result)
+        before = lane.held_bytes
         for index, record in enumerate(records):
             lane.add(record, delivery, index)
-        if not settled.done():
+        self.held_bytes += lane.held_bytes - before
+        if not delivery.is_settled:
             self._waiting.append(delivery)
-            self._wakes[lane].set()
-        outcomes = await settled
-        if outcomes[-1] is Outcome.DURABLE:
-            self._ack_seconds[kind].observe(self._monotonic_s() - started_s)
-        return outcomes
+            if self._departure is None and lane not in self._serving:
+                self._departure = loop.call_later(self._linger_s, self._depart)
+        return settled
 
     # Start and stop
 
@@ -147,15 +143,15 @@ class Deliverer:
             names = [self._names[kind] for kind, fault in self._faults.items() if fault == "single-copy"]
             if names and is_strict:
                 raise ConfigError(f"{', '.join(names)}: fewer than 3 copies or min.insync.replicas below 2; set deliver.allow_single_copy to accept that")
-        self._set_reason()
+        self._look()
         self._watchers = [asyncio.create_task(loop()) for loop in (self._keep_connected, self._watch, self._keep_topics)]
 
     def failed(self) -> BaseException | None:
-        """What ended a background loop that must never end; the worker dies of it, loudly."""
-        for task in (*self._watchers, *self._tasks.values()):
+        """What ended a background task that must not fail; the worker dies of it, loudly."""
+        for task in self._watchers:
             if task.done() and not task.cancelled() and (exc := task.exception()):
                 return exc
-        return None
+        return self._failure
 
     async def flush(self) -> None:
         """Return when nothing is on its way; at the latest `timeout_ms` from the last delivery."""
@@ -164,26 +160,42 @@ class Deliverer:
 
     async def stop(self) -> None:
         """End all loops and close the producer.  What was not acknowledged has been told so."""
-        tasks = [*self._watchers, *self._tasks.values()]
+        if self._departure is not None:
+            self._departure.cancel()
+        tasks = [*self._watchers, *self._serving.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._broker.close()
 
-    # Loops
+    # Sending
+
+    def _depart(self) -> None:
+        """Send what waits in idle lanes, all at once."""
+        self._departure = None
+        if not self._connected.is_set():
+            return  # they leave when there is contact again
+        for lane in self._all_lanes:
+            if lane.has_queue and lane not in self._serving:
+                task = asyncio.get_running_loop().create_task(self._serve(lane))
+                self._serving[lane] = task
+                task.add_done_callback(self._served)
 
     async def _serve(self, lane: Lane) -> None:
-        """Send one lane's batches, one at a time."""
-        wake = self._wakes[lane]
-        while True:
-            await wake.wait()
-            wake.clear()
-            if self._linger_s:
-                await asyncio.sleep(self._linger_s)
-            while lane.has_queue:
-                await self._connected.wait()
-                if batch := lane.take(self._monotonic_s()):
-                    await self._send(lane, [record for record, *_ in batch])
+        """Send one lane's batches, one at a time, until nothing waits there."""
+        try:
+            while self._connected.is_set() and (batch := lane.take(self._monotonic_s())):
+                await self._send(lane, [record for record, *_ in batch])
+                self._count_held()
+        finally:
+            del self._serving[lane]
+
+    def _served(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (exc := task.exception()):
+            self._failure = exc
+
+    def _count_held(self) -> None:
+        self.held_bytes = sum([lane.held_bytes for lane in self._all_lanes])
 
     async def _send(self, lane: Lane, records: Sequence[Record]) -> None:
         try:
@@ -209,14 +221,16 @@ class Deliverer:
         self._rebuilds.add()
         self._connected.clear()
         self._broken.set()
+        self._look()
         self._broker.discard()
+
+    # Loops
 
     async def _keep_connected(self) -> None:
         while True:
             await self._broken.wait()
             tries = 0
             while not self._connected.is_set():
-                self._set_reason()
                 try:
                     self._apply(await self._broker.connect())
                 except BrokerAway:
@@ -225,7 +239,8 @@ class Deliverer:
                 else:
                     self._broken.clear()
                     self._connected.set()
-            self._set_reason()
+            self._look()
+            self._depart()
 
     async def _watch(self) -> None:
         """End deliveries whose time is up, give up a producer that hangs, show the light."""
@@ -235,14 +250,12 @@ class Deliverer:
             waiting = self._waiting
             while waiting and (waiting[0].is_settled or now_s - waiting[0].accepted_s >= self._timeout_s):
                 waiting.popleft().time_is_up()
-            lanes = self._tasks.keys()
-            for lane in lanes:
+            for lane in self._all_lanes:
                 lane.forget_settled()
-            oldest_s = max([lane.age_s(now_s) for lane in lanes], default=0.0)
-            if oldest_s >= self._timeout_s:
+            self._count_held()
+            if max([lane.age_s(now_s) for lane in self._all_lanes], default=0.0) >= self._timeout_s:
                 self._rebuild("the oldest batch is overdue")
-            self._gauges["unacked_age_seconds"].set(oldest_s)
-            self._set_reason(oldest_s)
+            self._look()
 
     async def _keep_topics(self) -> None:
         """Notice changed settings, new topics and new partitions."""
@@ -273,6 +286,7 @@ class Deliverer:
             logs.warning("kafka topics", faults={self._names[kind]: code for kind, code in faults.items()})
         self._faults = faults
         self._single_copies = any(not topic.survives_one_disk for topic in topics.values())
+        self._look()
 
     def _grow(self, kind: str, topic: Topic) -> None:
         lanes = self._lanes[kind]
@@ -283,11 +297,17 @@ class Deliverer:
         for partition in range(len(lanes), topic.partitions):
             lane = Lane(topic.name, partition, batch_bytes_max)
             lanes.append(lane)
-            self._wakes[lane] = asyncio.Event()
-            self._tasks[lane] = asyncio.create_task(self._serve(lane))
+            self._all_lanes.append(lane)
 
-    def _set_reason(self, oldest_s: float = 0.0) -> None:
-        if not self._connected.is_set():
+    def _look(self) -> None:
+        """What is open, and the light and its reason."""
+        now_s = self._monotonic_s()
+        is_connected = self._connected.is_set()
+        for kind, lanes in self._lanes.items():
+            can_be_durable = is_connected and kind not in self._faults
+            self._is_open[kind] = can_be_durable and any(lane.takes_more(now_s, self._stall_s) for lane in lanes)
+        oldest_s = max([lane.age_s(now_s) for lane in self._all_lanes], default=0.0)
+        if not is_connected:
             reason = "connecting"
         elif self._faults:
             reason = next(iter(self._faults.values()))
@@ -298,5 +318,6 @@ class Deliverer:
         if reason != self._reason:
             logs.info("kafka light", reason=reason, colour=REASONS[INDEX[reason]].colour.name.lower())
         self._reason = reason
+        self._gauges["unacked_age_seconds"].set(oldest_s)
         self._gauges["kafka_reason"].set(INDEX[reason])
         self._gauges["kafka_light"].set(REASONS[INDEX[reason]].colour)

@@ -104,7 +104,7 @@ class Identity:
             )
         except jwt.ExpiredSignatureError:
             raise _expired() from None
-        except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as exc:
+        except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as exc:
             raise _invalid(_WHY.get(type(exc), "not acceptable here")) from None
         user = claims["sub"]
         if not isinstance(user, str) or not _USER.fullmatch(user):

@@ -154,10 +154,13 @@ class Kafka:
             if batch.append(key=record.key, value=record.value, timestamp=record.timestamp_ms, headers=record.headers) is None:
                 raise BatchRefused("larger than the client's batch")
         try:
-            await (await producer.send_batch(batch, topic, partition=partition))
+            # A topic younger than the producer is asked for first; discarding the producer does not end that wait.
+            async with asyncio.timeout(self._connect_timeout_s):
+                acknowledged = await producer.send_batch(batch, topic, partition=partition)
+            await acknowledged
         except _REFUSES_CONTENT as exc:
             raise BatchRefused(type(exc).__name__) from exc
-        except (kafka_errors.KafkaError, OSError, AssertionError) as exc:
+        except (kafka_errors.KafkaError, OSError, TimeoutError, AssertionError) as exc:
             # AssertionError: the client asserts that the partition exists; topics can be made anew smaller.
             raise BrokerAway(type(exc).__name__) from exc
 

@@ -36,11 +36,23 @@ class _JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
+class _Named(logging.Filter):
+    """Marks every record with the process it comes from; never drops one."""
+
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.processName = self._process
+        return True
+
+
 def configure(process: str) -> None:
     """Send everything to stderr as JSON lines; `process` names this one ("supervisor", "worker-0")."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonLines())
-    handler.addFilter(lambda record: setattr(record, "processName", process) or True)
+    handler.addFilter(_Named(process))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     for name, level in _QUIET.items():
         logging.getLogger(name).setLevel(level)

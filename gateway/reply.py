@@ -6,11 +6,14 @@ Source: RFC 9457 (problem details), RFC 9110.
 """
 
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from itertools import count
 from typing import Final
 
 import msgspec
 from aiohttp import web
+from aiohttp.helpers import rfc822_formatted_time
+from aiohttp.http import HttpVersion10
 
 from gateway.core.receipt import Entry, Receipt
 from gateway.errors import PROBLEMS, Refusal
@@ -18,8 +21,46 @@ from gateway.errors import PROBLEMS, Refusal
 SERVER: Final = "sluicegate"
 _JSON: Final = "application/json"
 _PROBLEM_JSON: Final = "application/problem+json"
-_REASONS: Final = {400: "Bad Request", 408: "Request Timeout", 429: "Too Many Requests", 503: "Service Unavailable"}
+# Heads begin in a few ways only: (status, content type, cache) → their first lines.
+_BEGINNINGS: Final[dict[tuple[int, str, str], str]] = {}
 _encode = msgspec.json.Encoder().encode
+
+
+class Answer(web.StreamResponse):
+    """One complete answer, written as it is in one piece.
+
+    aiohttp's own Response is built for streaming, compressing and cookies; writing each of our
+    small answers through it takes a third of a bare request's time.
+    """
+
+    def __init__(self, status: int, head: bytes, body: bytes, *, closes: bool = False) -> None:
+        """Args: head: status line and headers without the connection's, each line ended; closes: end the connection after it."""
+        super().__init__(status=status)
+        self.head = head
+        self.body = body
+        if closes:
+            self.force_close()
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Write all of it; nothing is left for `write_eof`.  Raises ConnectionResetError where nobody listens any more."""
+        if self._keep_alive is None:
+            self._keep_alive = request.keep_alive
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client is gone")
+        if not self._keep_alive:
+            connection = b"Connection: close\r\n"
+        else:
+            connection = b"Connection: keep-alive\r\n" if request.version == HttpVersion10 else b""
+        body = b"" if request.method == "HEAD" else self.body
+        transport.write(b"%b%b\r\n%b" % (self.head, connection, body))
+        if request.protocol.writing_paused:
+            # A client that pipelines and does not read must not fill our memory.
+            await request.protocol._drain_helper()  # noqa: SLF001 - what aiohttp's own writer awaits
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Nothing is left to write."""
+        assert not data
 
 
 class Replies:
@@ -30,20 +71,33 @@ class Replies:
         self._prefix = f"{worker}-"
         self._numbers = count(1)
 
-    def _response(self, status: int, content_type: str, body: bytes, cache: str = "no-store", more: Sequence[tuple[str, str]] = ()) -> web.Response:
-        headers = {
-            "Content-Type": content_type,
-            "Request-Id": self._prefix + str(next(self._numbers)),
-            "Server": SERVER,
-            "Cache-Control": cache,
-        }
-        headers.update(more)
-        return web.Response(status=status, body=body, headers=headers)
+    def _head(self, status: int, content_type: str, length: int, cache: str, more: Sequence[tuple[str, str]]) -> bytes:
+        """Status line and headers, all but the connection's."""
+        begun = _BEGINNINGS.get((status, content_type, cache))
+        if begun is None:
+            phrase = HTTPStatus(status).phrase
+            begun = f"HTTP/1.1 {status} {phrase}\r\nServer: {SERVER}\r\nContent-Type: {content_type}\r\nCache-Control: {cache}\r\n"
+            _BEGINNINGS[status, content_type, cache] = begun
+        framing = "" if status == HTTPStatus.NOT_MODIFIED else f"Content-Length: {length}\r\n"
+        others = "".join([f"{name}: {value}\r\n" for name, value in more])
+        return f"{begun}Request-Id: {self._prefix}{next(self._numbers)}\r\nDate: {rfc822_formatted_time()}\r\n{framing}{others}".encode()
 
-    def receipt(self, told: Receipt, retry_after_s: int | None) -> web.Response:
+    def _answer(
+        self,
+        status: int,
+        content_type: str,
+        body: bytes,
+        cache: str = "no-store",
+        more: Sequence[tuple[str, str]] = (),
+        *,
+        closes: bool = False,
+    ) -> Answer:
+        return Answer(status, self._head(status, content_type, len(body), cache, more), body, closes=closes)
+
+    def receipt(self, told: Receipt, retry_after_s: int | None) -> Answer:
         """202 for a sync of which something is durable; `retry_after_s` where something is not."""
         more = () if retry_after_s is None else (("Retry-After", str(retry_after_s)),)
-        return self._response(202, _JSON, _encode({"durability": "kafka", **_told(told)}), more=more)
+        return self._answer(202, _JSON, _encode({"durability": "kafka", **_told(told)}), more=more)
 
     @staticmethod
     def none_durable(told: Receipt, retry_after_s: int) -> Refusal:
@@ -57,35 +111,29 @@ class Replies:
         errors = [{"pointer": entry.pointer, "detail": entry.detail or entry.code} for entry in told.results]
         return Refusal("invalid", "no sample is valid", members={"errors": errors, **_told(told)})
 
-    def signed_up(self, signup_id: str) -> web.Response:
+    def signed_up(self, signup_id: str) -> Answer:
         """202 for an application that is durable."""
-        return self._response(202, _JSON, _encode({"durability": "kafka", "signup_id": signup_id}))
+        return self._answer(202, _JSON, _encode({"durability": "kafka", "signup_id": signup_id}))
 
-    def document(self, content_type: str, body: bytes, *, etag: str, max_age_s: int, is_known: bool) -> web.Response:
+    def document(self, content_type: str, body: bytes, *, etag: str, max_age_s: int, is_known: bool) -> Answer:
         """200 with a cacheable document, or 304 where the caller `is_known` to have it."""
         more = (("ETag", etag), ("Vary", "Accept-Language"))
-        return self._response(304 if is_known else 200, content_type, b"" if is_known else body, f"public, max-age={max_age_s}", more)
+        return self._answer(304 if is_known else 200, content_type, b"" if is_known else body, f"public, max-age={max_age_s}", more)
 
-    def refusal(self, refusal: Refusal) -> web.Response:
+    def refusal(self, refusal: Refusal) -> Answer:
         """problem+json, with the headers its status asks for."""
-        more = list(refusal.headers)
-        if refusal.retry_after_s is not None:
-            more.append(("Retry-After", str(refusal.retry_after_s)))
-        response = self._response(refusal.problem.status, _PROBLEM_JSON, _problem(refusal), more=more)
-        if refusal.close:
-            response.force_close()
-        return response
+        return self._answer(refusal.problem.status, _PROBLEM_JSON, _problem(refusal), more=_headers(refusal), closes=refusal.close)
 
     def raw(self, refusal: Refusal) -> bytes:
         """The same as bytes that close the connection, for a client whose request never began."""
         body = _problem(refusal)
-        status = refusal.problem.status
-        retry = f"Retry-After: {refusal.retry_after_s}\r\n" if refusal.retry_after_s is not None else ""
-        head = (
-            f"HTTP/1.1 {status} {_REASONS[status]}\r\nServer: {SERVER}\r\nRequest-Id: {self._prefix}{next(self._numbers)}\r\n"
-            f"Cache-Control: no-store\r\nContent-Type: {_PROBLEM_JSON}\r\nContent-Length: {len(body)}\r\n{retry}Connection: close\r\n\r\n"
-        )
-        return head.encode() + body
+        return self._head(refusal.problem.status, _PROBLEM_JSON, len(body), "no-store", _headers(refusal)) + b"Connection: close\r\n\r\n" + body
+
+
+def _headers(refusal: Refusal) -> Sequence[tuple[str, str]]:
+    if refusal.retry_after_s is None:
+        return refusal.headers
+    return [*refusal.headers, ("Retry-After", str(refusal.retry_after_s))]
 
 
 def _problem(refusal: Refusal) -> bytes:
@@ -107,7 +155,10 @@ def _told(told: Receipt) -> dict[str, object]:
 
 
 def _entry(entry: Entry) -> dict[str, object]:
-    return {name: value for name, value in entry._asdict().items() if value is not None or name in ("id", "seq")}
+    members = msgspec.structs.asdict(entry)
+    if entry.detail is None:
+        del members["detail"]
+    return members
 
 
 _PAGE: Final = """<!doctype html>

@@ -92,10 +92,11 @@ class Supervisor:
         ops_url = await self._open_ops(ops)
         sitting = [asyncio.create_task(self._keep_seat(seat)) for seat in self._seats]
         watching = asyncio.create_task(self._watch(ops_url))
-        stopping = asyncio.create_task(self._stopping.wait())
+        stopping = asyncio.create_task(_until(self._stopping))
         try:
-            await asyncio.wait([stopping, watching, *sitting], return_when=asyncio.FIRST_COMPLETED)
-            for task in (watching, *sitting):
+            loops = (watching, *sitting)
+            await asyncio.wait([stopping, *loops], return_when=asyncio.FIRST_COMPLETED)
+            for task in loops:
                 if task.done():
                     task.result()  # a loop that must not end died: say so, loudly
             is_clean = await self._drain(sitting)
@@ -247,9 +248,9 @@ class Supervisor:
             elif seat.process is not None:
                 with contextlib.suppress(ProcessLookupError):
                     seat.process.kill()  # not serving yet: nothing of anybody's is lost
-            self._hand_over(seat) if not seat.is_ready else None
-        now = asyncio.create_task(self._stopping_now.wait())
-        ended = asyncio.gather(*sitting)
+                self._hand_over(seat)
+        now = asyncio.create_task(_until(self._stopping_now))
+        ended = asyncio.create_task(_all_of(sitting))
         await asyncio.wait([now, ended], timeout=self._config.process.drain_s, return_when=asyncio.FIRST_COMPLETED)
         now.cancel()
         if not ended.done():
@@ -275,3 +276,11 @@ class Supervisor:
             return
         self._keys = secrets
         logs.info("reloaded", takes_effect="keys, notices; anything else at the next start")
+
+
+async def _all_of(tasks: list[asyncio.Task[None]]) -> None:
+    await asyncio.gather(*tasks)
+
+
+async def _until(event: asyncio.Event) -> None:
+    await event.wait()

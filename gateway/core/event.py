@@ -4,12 +4,13 @@ Decided here: the event id, the marks, key, value and headers of a record.
 Units: `received_us` is wall time in µs since the epoch.
 
 The id is a UUID of version 8 (RFC 9562 section 5.8): BLAKE2b-128 over a JSON
-array of the key and a frozen list of fields, personalised by kind.  Same
-content, same id: a repeat is recognised.  Other content, other id: a correction
-is never dropped for a repeat.  The lists are frozen for ever, test vectors pin
-them; a new field of meaning means a new `ce_type` and topic.
+array (no spaces) of the key and a frozen list of fields, personalised by kind
+("sync.v1", "signup.v1").  Same content, same id: a repeat is recognised.  Other
+content, other id: a correction is never dropped for a repeat.  The lists and
+their order are frozen for ever, test vectors pin them; a new field of meaning
+means a new `ce_type` and topic.
 
-    sync     [key, device_id, id, seq, day, steps, recorded_at, source]
+    sync     [key, device_id, {"seq", "day", "steps", "recorded_at", "source", "id" unless absent}]
     signup   [key, signup_id, revision, name, phone, birth_date, district,
               [device.platform, device.model], [terms, health_data, marketing]]
 
@@ -17,7 +18,7 @@ Headers follow the CloudEvents 1.0 Kafka binding in binary mode; `ce_source` is
 one constant per topic, because source + id is what consumers deduplicate by.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from hashlib import blake2b
 from typing import Final
@@ -29,7 +30,7 @@ from gateway.core.payload import Day, DeviceId, Instant, Label, Sample, SampleId
 
 DAYS_BACK_MAX: Final = 35
 DAYS_AHEAD_MAX: Final = 1
-CLOCK_AHEAD_MAX_US: Final = 86_400 * 1_000_000
+CLOCK_AHEAD_MAX: Final = timedelta(days=1)
 
 SYNC_TYPE: Final = "sluicegate.sync.v1"
 SIGNUP_TYPE: Final = "sluicegate.signup.v1"
@@ -57,34 +58,27 @@ class SyncEvent(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Record(Struct, frozen=True, gc=False):
-    """What Kafka stores for one event.  `timestamp_ms` is the time received."""
+    """What Kafka stores for one event.
+
+    `timestamp_ms` is the time received; `bytes_max` no less than what it takes in a batch.
+    """
 
     event_id: str
     key: bytes
     value: bytes
     headers: list[Header]
     timestamp_ms: int
-
-    @property
-    def bytes_max(self) -> int:
-        """No less than what the record takes in a batch: contents plus the longest framing."""
-        return len(self.key) + len(self.value) + sum([len(k) + len(v) + 10 for k, v in self.headers]) + 40
+    bytes_max: int
 
 
 def uuid8(digest: bytes) -> str:
     """16 bytes as the text of a UUID of version 8, RFC 4122 variant."""
     h = digest.hex()
-    return f"{h[:8]}-{h[8:12]}-8{h[13:16]}-{'89ab'[digest[8] >> 4 & 3]}{h[17:20]}-{h[20:]}"
+    return f"{h[:8]}-{h[8:12]}-8{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:]}"
 
 
-def _event_id(fields: Sequence[object], person: bytes) -> str:
-    return uuid8(blake2b(_encode(fields), digest_size=16, person=person).digest())
-
-
-def sync_event_id(user: str, device_id: str, sample: Sample) -> str:
-    """The id of a sample of `user`; app_version and platform do not change it."""
-    s = sample
-    return _event_id((user, device_id, s.id, s.seq, s.day, s.steps, s.recorded_at, s.source), b"sync.v1")
+# The first two bits of the 17th digit are the variant's.
+_VARIANT: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
 def signup_event_id(key: str, signup: Signup) -> str:
@@ -95,7 +89,7 @@ def signup_event_id(key: str, signup: Signup) -> str:
         (device.platform, device.model),
         (consents.terms, consents.health_data, consents.marketing),
     )
-    return _event_id(fields, b"signup.v1")
+    return uuid8(blake2b(_encode(fields), digest_size=16, person=b"signup.v1").digest())
 
 
 def is_day_suspect(day: str, received_us: int) -> bool:
@@ -110,69 +104,116 @@ def is_day_suspect(day: str, received_us: int) -> bool:
     return not timedelta(days=-DAYS_BACK_MAX) <= ahead <= timedelta(days=DAYS_AHEAD_MAX)
 
 
-def is_clock_suspect(recorded_at: datetime, received_us: int) -> bool:
-    """Recorded more than a day after it was received: must not outrank later truth."""
-    return recorded_at.timestamp() * 1e6 > received_us + CLOCK_AHEAD_MAX_US
+def clock_suspect_after(received_us: int) -> datetime:
+    """What is recorded later than this is marked: a day after it was received.  It must not outrank later truth."""
+    return datetime.fromtimestamp(received_us / 1e6, tz=UTC) + CLOCK_AHEAD_MAX
 
 
 class Forge:
-    """Makes the records of one worker: what is the same in all of them is made once."""
+    """Makes the records of one worker: what is the same in many of them is made once."""
 
     def __init__(self, worker: str) -> None:
         """Args: worker: the name this worker drew at its start."""
-        self._worker: Header = ("worker", worker.encode())
-        self._sync_constants = _constants("/v1/syncs", SYNC_TYPE, "/schemas/sync-event-v1.json")
-        self._signup_constants = _constants("/v1/signups", SIGNUP_TYPE, "/schemas/signup-event-v1.json")
-        self._day_marks: dict[str, bool] = {}
-        self._day_marks_hour = 0
+        self._sync_constants = _constants("/v1/syncs", SYNC_TYPE, "/schemas/sync-event-v1.json", worker)
+        self._signup_constants = _constants("/v1/signups", SIGNUP_TYPE, "/schemas/signup-event-v1.json", worker)
+        self._sync_bytes = _framing_bytes(self._sync_constants)
+        self._second = _Second(0)
 
-    def sync(self, user: str, key: bytes, device: tuple[str, str, str], sample: Sample, received_us: int) -> Record:
-        """The record of one sample.  `device` is (device_id, platform, app_version)."""
-        event_id = sync_event_id(user, device[0], sample)
-        s = sample
-        value = _encode(SyncEvent(*device, s.seq, s.day, s.steps, s.recorded_at, s.source, s.id))
-        headers = [
-            *self._sync_constants,
-            ("ce_id", event_id.encode()),
-            ("ce_time", sample.recorded_at.isoformat().encode()),
-            ("received_us", b"%d" % received_us),
-            self._worker,
-        ]
-        if self._is_day_suspect(sample.day, received_us):
-            headers.append(("day_suspect", b"true"))
-        if is_clock_suspect(sample.recorded_at, received_us):
-            headers.append(("clock_suspect", b"true"))
-        return Record(event_id, key, value, headers, received_us // 1000)
+    def syncs(self, user: str, device: tuple[str, str, str], samples: Iterable[Sample], received_us: int) -> Iterator[Record]:
+        """The records of one request's samples, in order.
+
+        Written as one loop: per event it takes a tenth of a request's time, fifty times.
+
+        Args: device: device_id, platform and app_version.
+        """
+        key = user.encode()
+        # The JSON array of the id and the object of the value both begin the same for all samples.
+        id_begun = blake2b(_encode((user, device[0]))[:-1] + b",", digest_size=16, person=b"sync.v1")
+        value_begun = _encode(_Phone(*device))[:-1] + b","
+        headers_begun = (*self._sync_constants, ("received_us", b"%d" % received_us))
+        overhead_bytes = len(key) + self._sync_bytes
+        second = self._at(received_us)
+        suspect_after, is_day_suspect = second.clock_suspect_after, second.is_day_suspect
+        for sample in samples:
+            recorded_at = sample.recorded_at
+            content = _encode(sample)
+            hashed = id_begun.copy()
+            hashed.update(content + b"]")
+            event_id = uuid8(hashed.digest())
+            headers = [*headers_begun, ("ce_id", event_id.encode()), ("ce_time", _encode(recorded_at)[1:-1])]
+            if is_day_suspect[sample.day]:
+                headers.append(_DAY_SUSPECT)
+            if recorded_at > suspect_after:
+                headers.append(_CLOCK_SUSPECT)
+            value = value_begun + content[1:]
+            yield Record(event_id, key, value, headers, received_us // 1000, overhead_bytes + len(value))
 
     def signup(self, signup: Signup, received_us: int) -> Record:
         """The record of one application; its key is `signup:<signup_id>` while no room is configured."""
         key = f"signup:{signup.signup_id}"
         event_id = signup_event_id(key, signup)
+        value = _encode(signup)
         headers = [
             *self._signup_constants,
+            ("received_us", b"%d" % received_us),
             ("ce_id", event_id.encode()),
             ("ce_time", datetime.fromtimestamp(received_us / 1e6, tz=UTC).isoformat().encode()),
-            ("received_us", b"%d" % received_us),
-            self._worker,
         ]
-        return Record(event_id, key.encode(), _encode(signup), headers, received_us // 1000)
+        return Record(event_id, key.encode(), value, headers, received_us // 1000, len(key) + len(value) + _framing_bytes(headers))
 
-    def _is_day_suspect(self, day: str, received_us: int) -> bool:
-        """is_day_suspect, remembered for an hour: nearly all samples are of a few days."""
-        hour = received_us // 3_600_000_000
-        if hour != self._day_marks_hour or len(self._day_marks) > 1_000:
-            self._day_marks, self._day_marks_hour = {}, hour
-        mark = self._day_marks.get(day)
-        if mark is None:
-            mark = self._day_marks[day] = is_day_suspect(day, received_us)
+    def _at(self, received_us: int) -> "_Second":
+        if received_us // 1_000_000 != self._second.number:
+            self._second = _Second(received_us // 1_000_000)
+        return self._second
+
+
+class _Second:
+    """What suspicion of clocks comes to in one second of receiving: computed once for all of its samples."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.clock_suspect_after = clock_suspect_after(number * 1_000_000)
+        self.is_day_suspect = _DayMarks(number * 1_000_000)
+
+
+class _DayMarks(dict[str, bool]):
+    """is_day_suspect by day: nearly all samples are of a few days."""
+
+    def __init__(self, received_us: int) -> None:
+        super().__init__()
+        self._received_us = received_us
+
+    def __missing__(self, day: str) -> bool:
+        mark = self[day] = is_day_suspect(day, self._received_us)
         return mark
 
 
-def _constants(source: str, type_: str, schema: str) -> tuple[Header, ...]:
+class _Phone(Struct):
+    """What a value begins with."""
+
+    device_id: str
+    platform: str
+    app_version: str
+
+
+def _constants(source: str, type_: str, schema: str, worker: str) -> tuple[Header, ...]:
     return (
         ("ce_specversion", b"1.0"),
         ("ce_source", source.encode()),
         ("ce_type", type_.encode()),
         ("ce_dataschema", schema.encode()),
         ("content-type", b"application/json"),
+        ("worker", worker.encode()),
     )
+
+
+def _framing_bytes(headers: Sequence[Header]) -> int:
+    """No less than what a record takes beside its key and value, with these headers and those of every event."""
+    return sum(len(name) + len(text) + _LENGTHS_BYTES for name, text in headers) + _OWN_HEADERS_BYTES
+
+
+_LENGTHS_BYTES: Final = 4  # two varints below 8192
+# ce_id, ce_time, received_us and both marks at their longest, and the record's own lengths, offsets and timestamp.
+_OWN_HEADERS_BYTES: Final = 5 + 36 + 7 + 32 + 11 + 16 + 11 + 13 + 4 * 4 + 5 * _LENGTHS_BYTES + 32
+_DAY_SUSPECT: Final = ("day_suspect", b"true")
+_CLOCK_SUSPECT: Final = ("clock_suspect", b"true")

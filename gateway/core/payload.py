@@ -2,9 +2,10 @@
 
 Decided here: what a sync and a sign-up may contain.  A sample is judged alone:
 one bad one never fails its neighbours, and what is absent, null, a float or a
-string is never read as 0 steps.  An unknown field is ignored, so that a newer
-app can talk to an older gateway; a field named twice has no clear meaning and
-is refused.  Not decided here: ids, suspicion of clocks (event.py), HTTP.
+string is never read as 0 steps.  An unknown field is ignored with all that is in
+it, so that a newer app can talk to an older gateway; a field we read, named
+twice, has no clear meaning and is refused.  Not decided here: ids, suspicion of
+clocks (event.py), HTTP.
 
 The fast path is one typed decode of the whole body.  Only a body that fails it,
 or that may hide a name given twice, is taken apart sample by sample.
@@ -12,7 +13,8 @@ or that may hide a name given twice, is taken apart sample by sample.
 
 import json
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Annotated, Final
 from uuid import UUID
@@ -24,24 +26,31 @@ SAMPLES_MAX: Final = 200
 STEPS_MAX: Final = 200_000  # a day of running at three steps a second stays below it
 SEQ_MAX: Final = 2**53 - 1  # the largest integer every JSON reader keeps exactly
 
-_NO_CONTROLS: Final = r"^[^\x00-\x1f\x7f]*$"
+# C0 controls are never meant, and break databases downstream.  DEL is spared: JSON may hold it unescaped.
+# Python's `$` also matches before a last newline, JSON Schema's does not: with (?!\n) both mean the end.
+_NO_CONTROLS: Final = r"^[^\x00-\x1f]*$(?!\n)"
 
 Seq = Annotated[int, Meta(ge=0, le=SEQ_MAX, description="the phone's own counter of samples")]
 SampleId = Annotated[str, Meta(min_length=1, max_length=64, pattern=_NO_CONTROLS, description="the phone's name for the sample")]
 Day = Annotated[
     str,
-    Meta(min_length=10, max_length=10, pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", description="the calendar day where the person was; an impossible one is kept and marked"),
+    Meta(
+        min_length=10,
+        max_length=10,
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
+        description="the calendar day where the person was; an impossible one is kept and marked",
+    ),
 ]
 Steps = Annotated[int, Meta(ge=0, le=STEPS_MAX, description="total of `day` from `source` as of `recorded_at`")]
 Instant = Annotated[datetime, Meta(tz=True, description="RFC 3339, with an offset")]
 Label = Annotated[str, Meta(min_length=1, max_length=32, pattern=_NO_CONTROLS)]
 DeviceId = Annotated[str, Meta(min_length=1, max_length=128, pattern=_NO_CONTROLS)]
 Name = Annotated[str, Meta(min_length=1, max_length=100, pattern=_NO_CONTROLS)]
-Phone = Annotated[str, Meta(max_length=16, pattern=r"^\+[1-9][0-9]{6,14}$", description="E.164")]
+Phone = Annotated[str, Meta(max_length=16, pattern=r"^\+[1-9][0-9]{6,14}$(?!\n)", description="E.164")]
 
 
-class Sample(Struct, frozen=True, gc=False):
-    """The step total of one day from one source, as of one instant."""
+class Sample(Struct, frozen=True, omit_defaults=True, gc=False):
+    """The step total of one day from one source, as of one instant.  Encoded, it is the rest of a record's value."""
 
     seq: Seq
     day: Day
@@ -51,13 +60,33 @@ class Sample(Struct, frozen=True, gc=False):
     id: SampleId | None = None
 
 
+class _PlainSample(Sample, frozen=True, omit_defaults=True, gc=False):
+    """The same without the patterns, each of which costs as much as all the rest.
+
+    Only for bodies without a backslash: JSON can spell a control character in no other way.
+    """
+
+    day: Annotated[str, Meta(min_length=10, max_length=10)]
+    source: Annotated[str, Meta(min_length=1, max_length=32)]
+    id: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+
+
 class Sync(Struct, frozen=True):
-    """POST /v1/syncs, every sample of it valid."""
+    """POST /v1/syncs as it is documented; what decodes is `_PlainSync`, or `_LooseSync` sample by sample."""
 
     device_id: DeviceId
     platform: Label
     app_version: Label
     samples: Annotated[list[Sample], Meta(min_length=1, max_length=SAMPLES_MAX)]
+
+
+class _PlainSync(Struct, frozen=True):
+    """The same without patterns."""
+
+    device_id: Annotated[str, Meta(min_length=1, max_length=128)]
+    platform: Annotated[str, Meta(min_length=1, max_length=32)]
+    app_version: Annotated[str, Meta(min_length=1, max_length=32)]
+    samples: Annotated[list[_PlainSample], Meta(min_length=1, max_length=SAMPLES_MAX)]
 
 
 class _LooseSync(Struct, frozen=True):
@@ -85,7 +114,7 @@ class SyncBody(Struct, frozen=True):
     device_id: str
     platform: str
     app_version: str
-    samples: list[Sample | Flaw]
+    samples: Sequence[Sample | Flaw]
 
 
 class Device(Struct, frozen=True):
@@ -128,31 +157,32 @@ class Invalid(Struct, frozen=True):
     errors: list[tuple[str, str]]
 
 
-_SYNC: Final = msgspec.json.Decoder(Sync)
+_PLAIN_SYNC: Final = msgspec.json.Decoder(_PlainSync)
 _LOOSE_SYNC: Final = msgspec.json.Decoder(_LooseSync)
 _SAMPLE: Final = msgspec.json.Decoder(Sample)
 _SIGNUP: Final = msgspec.json.Decoder(Signup)
 _SAMPLE_FIELDS: Final = tuple(f'"{name}"'.encode() for name in ("seq", "day", "steps", "recorded_at", "source"))
-_IN_A_SAMPLE: Final = re.compile(r"/samples/[0-9]+/")
+_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _NAMED_TWICE: Final = "named twice in one object"
 _SYNC_FIELDS: Final = (b'"device_id"', b'"platform"', b'"app_version"', b'"samples"')
 
 
-def read_sync(body: bytes) -> Sync | SyncBody | Malformed | Invalid:
-    """A sync whose samples are all valid (`Sync`), one with some judged invalid, or why not at all."""
+def read_sync(body: bytes) -> SyncBody | Malformed | Invalid:
+    """A sync with each of its samples judged, or why it is refused as a whole."""
     try:
         body.decode()  # msgspec does not look at the bytes of fields it skips
-        sync = _SYNC.decode(body)
+        sync = _PLAIN_SYNC.decode(body)
     except msgspec.ValidationError:
         return _read_sync_by_sample(body)
     except (msgspec.DecodeError, ValueError, RecursionError) as exc:
         return _malformed(exc)
-    if b"\\" not in body and _names_are_unique(body, sync):
-        return sync
+    samples = sync.samples
+    if b"\\" not in body and _names_are_unique(body, samples) and all(_DAY.fullmatch(day) for day in {s.day for s in samples}):
+        return SyncBody(sync.device_id, sync.platform, sync.app_version, samples)
     return _read_sync_by_sample(body)
 
 
-def _names_are_unique(body: bytes, sync: Sync) -> bool:
+def _names_are_unique(body: bytes, samples: Sequence[Sample]) -> bool:
     """True only if no field we read is named twice; False means "take a closer look".
 
     Without a backslash a quote only ever opens or closes a string, and a name can be spelled in
@@ -161,60 +191,60 @@ def _names_are_unique(body: bytes, sync: Sync) -> bool:
     and with unknown fields, a name that stands as often as its objects stands once in each.
     A null `id`, or a value that equals a name, only costs the closer look.
     """
-    samples = len(sync.samples)
-    ids = sum([sample.id is not None for sample in sync.samples])
-    names = len(_SYNC_FIELDS) + len(_SAMPLE_FIELDS) * samples + ids
-    strings = 3 + 3 * samples + ids  # device_id, platform, app_version; day, recorded_at, source
+    ids = len(samples) - [sample.id for sample in samples].count(None)
+    names = len(_SYNC_FIELDS) + len(_SAMPLE_FIELDS) * len(samples) + ids
+    strings = 3 + 3 * len(samples) + ids  # device_id, platform, app_version; day, recorded_at, source
     if body.count(b'"') == 2 * (names + strings):
         return True
     return (
-        all(body.count(name) == 1 for name in _SYNC_FIELDS)
-        and all(body.count(name) == samples for name in _SAMPLE_FIELDS)
-        and body.count(b'"id"') == ids
+        all(body.count(name) == 1 for name in _SYNC_FIELDS) and all(body.count(name) == len(samples) for name in _SAMPLE_FIELDS) and body.count(b'"id"') == ids
     )
 
 
 def _read_sync_by_sample(body: bytes) -> SyncBody | Malformed | Invalid:
     try:
-        repeated = list(_repeated_names(body))
+        written = _as_written(body)
         loose = _LOOSE_SYNC.decode(body)
     except msgspec.ValidationError as exc:
         return Invalid([_place(exc)])
     except (msgspec.DecodeError, ValueError, RecursionError) as exc:
         return _malformed(exc)
-    outside = [pointer for pointer in repeated if not _IN_A_SAMPLE.match(pointer)]
-    if outside:
-        return Invalid([(pointer, _NAMED_TWICE) for pointer in outside])
-    # "/samples/3/steps" → 3; the first repeated name of a sample speaks for it.
-    by_index = {int(pointer.split("/")[2]): pointer for pointer in reversed(repeated)}
-    samples = [_read_sample(raw, index, by_index.get(index)) for index, raw in enumerate(loose.samples)]
+    assert isinstance(written, _Pairs)
+    if repeated := _named_twice(written, Sync):
+        return Invalid([(f"/{name}", _NAMED_TWICE) for name in repeated])
+    nodes = dict(written)["samples"]
+    assert isinstance(nodes, list)
+    pairs = zip(loose.samples, nodes, strict=True)
+    samples = [_read_sample(raw, index, _named_twice(node, Sample)) for index, (raw, node) in enumerate(pairs)]
     return SyncBody(loose.device_id, loose.platform, loose.app_version, samples)
 
 
-def _read_sample(raw: Raw, index: int, repeated: str | None) -> Sample | Flaw:
+def _read_sample(raw: Raw, index: int, repeated: Sequence[str]) -> Sample | Flaw:
     try:
-        if repeated is None:
+        if not repeated:
             return _SAMPLE.decode(raw)
-        code, pointer, detail = "duplicate-key", repeated, _NAMED_TWICE
+        code, place, detail = "duplicate-key", f"/{repeated[0]}", _NAMED_TWICE
     except msgspec.ValidationError as exc:
-        place, detail = _place(exc)
-        code, pointer = "invalid-field", f"/samples/{index}{place}"
+        code, (place, detail) = "invalid-field", _place(exc)
     # A name given twice is not readable: which of the two would the phone mean?
-    id_ = None if pointer.endswith("/id") else _readable_id(raw)
-    seq = None if pointer.endswith("/seq") else _readable_seq(raw)
-    return Flaw(code, pointer, detail, id_, seq)
+    id_ = None if "id" in repeated else _readable_id(raw)
+    seq = None if "seq" in repeated else _readable_seq(raw)
+    return Flaw(code, f"/samples/{index}{place}", detail, id_, seq)
 
 
 def read_signup(body: bytes) -> Signup | Malformed | Invalid:
     """One application whose consents allow it, or why not."""
     try:
-        repeated = list(_repeated_names(body))
+        written = _as_written(body)
         signup = _SIGNUP.decode(body)
     except msgspec.ValidationError as exc:
         return Invalid([_place(exc)])
     except (msgspec.DecodeError, ValueError, RecursionError) as exc:
         return _malformed(exc)
-    if repeated:
+    assert isinstance(written, _Pairs)
+    nodes = dict(written)
+    objects = (("", written, Signup), ("/device", nodes["device"], Device), ("/consents", nodes["consents"], Consents))
+    if repeated := [f"{place}/{name}" for place, node, read_as in objects for name in _named_twice(node, read_as)]:
         return Invalid([(pointer, _NAMED_TWICE) for pointer in repeated])
     refused = [name for name in ("terms", "health_data") if not getattr(signup.consents, name)]
     if refused:
@@ -248,9 +278,9 @@ class _Pairs(list[tuple[str, object]]):
     """A JSON object as it was written, names given twice included."""
 
 
-def _repeated_names(body: bytes) -> Iterator[str]:
-    """JSON pointers of every name that stands twice in one object, in order.  Raises ValueError."""
-    tree = json.loads(
+def _as_written(body: bytes) -> object:
+    """The body with every object as its pairs.  Raises ValueError."""
+    return json.loads(
         body.decode(),
         object_pairs_hook=_Pairs,
         parse_constant=_refuse_constant,
@@ -258,21 +288,14 @@ def _repeated_names(body: bytes) -> Iterator[str]:
         parse_int=str,
         parse_float=str,
     )
-    return _repeated_in(tree, "")
 
 
-def _repeated_in(node: object, pointer: str) -> Iterator[str]:
-    if isinstance(node, _Pairs):
-        seen = set()
-        for name, value in node:
-            below = f"{pointer}/{name.replace('~', '~0').replace('/', '~1')}"
-            if name in seen:
-                yield below
-            seen.add(name)
-            yield from _repeated_in(value, below)
-    elif isinstance(node, list):
-        for index, value in enumerate(node):
-            yield from _repeated_in(value, f"{pointer}/{index}")
+def _named_twice(node: object, read_as: type[Struct]) -> Sequence[str]:
+    """The fields of `read_as` that stand more than once in this object; what is no object has none."""
+    if not isinstance(node, _Pairs):
+        return ()
+    times = Counter(name for name, _ in node)
+    return [name for name in read_as.__struct_fields__ if times[name] > 1]
 
 
 def _refuse_constant(text: str) -> object:
@@ -290,7 +313,7 @@ def _malformed(exc: Exception) -> Malformed:
 
 
 def _place(exc: msgspec.ValidationError) -> tuple[str, str]:
-    """msgspec's "<what> - at `$.samples[3].steps`" as (JSON pointer, what).  It quotes types and bounds, never values."""
+    """Read msgspec's "<what> - at `$.samples[3].steps`" as (JSON pointer, what).  It quotes types and bounds, never values."""
     what, _, where = str(exc).partition(" - at `$")
     pointer = re.sub(r"[.\[]", "/", where.rstrip("`").replace("]", ""))
     missing = re.fullmatch(r"Object missing required field `(\w+)`", what)

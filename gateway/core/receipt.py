@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from enum import Enum
 from typing import Final, Literal, NamedTuple
 
+from msgspec import Struct
+
 from gateway.core.payload import Flaw
 
 
@@ -22,7 +24,7 @@ class Outcome(Enum):
     UNKNOWN = "unknown"  # its time was up while it was on its way: it may be in Kafka
 
 
-class Line(NamedTuple):
+class Line(Struct, frozen=True, gc=False):
     """One sample of a request, in the order sent.
 
     `event` is the position of its record among those delivered, and of the first one's
@@ -36,7 +38,7 @@ class Line(NamedTuple):
     is_duplicate: bool = False
 
 
-class Entry(NamedTuple):
+class Entry(Struct, frozen=True):
     """One line of `results`: a sample that was not plainly accepted."""
 
     index: int

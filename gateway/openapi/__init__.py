@@ -77,7 +77,7 @@ def _refusal(status: int, problems: Sequence[Problem], examples: Mapping[str, Ma
     }
     return {
         "description": "\n".join(f"* `{p.code}`: {p.title}. {p.remedy}" for p in problems),
-        "headers": _headers(_STATUS_HEADERS.get(status, ()), ("Accept-Encoding",) if status == 415 else ()),  # noqa: PLR2004 - a status
+        "headers": _headers(_STATUS_HEADERS.get(status, ()), ("Accept-Encoding",) if status == 415 else ()),
         "content": {"application/problem+json": media},
     }
 
@@ -145,8 +145,8 @@ The guide for a first hour with this API is docs/api.md.
 """
 _BODY: Final = """\
 The body may be packed with `Content-Encoding: gzip`; no other encoding is taken (415).  Unknown fields are ignored.
-What this schema cannot say: an object that names the same field twice is refused, and a whole number is written
-without a fraction or an exponent (`8123`, never `8123.0`).  Instants have no leap second `:60`.
+What this schema cannot say: an object that names one of these fields twice is refused; a whole number is written
+without a fraction or an exponent (`8123`, never `8123.0`); an instant has no leap second (`:60`).
 """
 _SYNC_BODY: Final = """\
 Each sample is judged alone: while at least one is valid the answer is a 202 that names the others in `results`,

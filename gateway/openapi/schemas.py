@@ -86,7 +86,7 @@ class ProblemDocument(Struct):
     errors: Annotated[list[FieldError] | UnsetType, Meta(description="422: every place that is wrong")] = UNSET
     outcome: Annotated[
         Literal["none", "unknown"] | UnsetType,
-        Meta(description="`unknown`: some of it may be stored all the same, repeating is safe; `none` or absent: nothing of it was kept"),
+        Meta(description="`unknown`: some of it may be stored all the same; `none`, or absent on any status but 500: nothing of it was kept"),
     ] = UNSET
     accepted: Annotated[Accepted | UnsetType, Meta(description="as in a receipt")] = UNSET
     ack_through: AckThrough | UnsetType = UNSET
@@ -94,14 +94,19 @@ class ProblemDocument(Struct):
 
 
 # Words for fields whose types are shared and carry none of their own.
+_SENDER: Final = {
+    "device_id": "the phone's own lasting name for this installation",
+    "platform": "such as `android` or `ios`",
+    "app_version": "such as `2.3.1`",
+}
+_MEASURED: Final = {"source": "what counted the steps, such as `watch` or `phone`", "id": "the phone's name for the sample, echoed in `results`"}
 _MEANINGS: Final[Mapping[str, Mapping[str, str]]] = {
     "Sync": {
-        "device_id": "the phone's own lasting name for this installation",
-        "platform": "such as `android` or `ios`",
-        "app_version": "such as `2.3.1`",
+        **_SENDER,
         "samples": "each is judged alone: one that is invalid is named in `results` and never fails its neighbours",
     },
-    "Sample": {"source": "what counted the steps, such as `watch` or `phone`"},
+    "Sample": _MEASURED,
+    "SyncEvent": _SENDER | _MEASURED,
     "Signup": {
         "signup_id": "the phone's UUID for this application; the same in every repeat and correction",
         "revision": "1, and one more for each corrected form; the highest counts",
@@ -121,6 +126,8 @@ def describe(types: Sequence[Any], ref_template: str) -> dict[str, Json]:
     _, schemas = msgspec.json.schema_components(types, ref_template=ref_template)
     for name, schema in schemas.items():
         schema["description"] = inspect.cleandoc(schema["description"])
+        # What we refuse in a file of our own may still be added to an answer: phones must not choke on it.
+        schema.pop("additionalProperties", None)
         for field, meaning in _MEANINGS.get(name, {}).items():
             schema["properties"][field]["description"] = meaning
     if "Consents" in schemas:
@@ -153,6 +160,10 @@ def event_schema(name: str) -> Json:
     type_, title, description = EVENTS[name]
     schemas = describe([type_], "#/$defs/{name}")
     own = schemas.pop(type_.__name__)
+    for field, of in own["properties"].items():
+        if of.pop("default", ...) is None:
+            # It decodes from null, but what is encoded leaves it out (omit_defaults): null is never written.
+            own["properties"][field] = of["anyOf"][0] | {"description": of["description"]}
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"/schemas/{name}.json",

@@ -57,7 +57,7 @@ class Exposition:
 
     def __init__(self, board: Board) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(_BoardCollector(board))  # type: ignore[arg-type]  # duck-typed, as its docs show
+        self._registry.register(_BoardCollector(board))
 
     def text(self) -> bytes:
         return generate_latest(self._registry)

@@ -6,7 +6,7 @@ not readiness: a gateway that refuses politely is worth more than none.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from aiohttp import web
@@ -55,6 +55,6 @@ def application(board: Board, readiness: Callable[[], Readiness]) -> web.Applica
     return app
 
 
-def _json(status: int, body: dict[str, object]) -> web.Response:
+def _json(status: int, body: Mapping[str, object]) -> web.Response:
     headers = {"Content-Type": "application/json", "Server": "sluicegate", "Cache-Control": "no-store"}
     return web.Response(status=status, text=json.dumps(body), headers=headers)

@@ -1,0 +1,59 @@
+# Two commands matter: `make run` and `make test`.  Both do all set-up themselves.
+# Needed on the machine: Python >= 3.11 and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DATA ?= var
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format bench docs lock clean
+.DELETE_ON_ERROR:
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VENV)/.run ## Bring up Valkey, Kafka and the gateway; ends with READY and serves until Ctrl-C
+	@GATEWAY_DATA_DIR=$(DATA) $(BIN)/python -m devstack run --data-dir $(DATA)/devstack -- $(BIN)/python -m gateway --config gateway.toml --dev
+
+test: $(VENV)/.dev ## Run every test against a real Kafka and a real Valkey
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.dev ## Lint, types, lock and generated documents
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(VENV)/.dev ## Format the sources
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix-only --quiet .
+
+bench: $(VENV)/.dev ## Measure the path against bare aiohttp and two peers; BENCH="--against HEAD~1" compares commits
+	@$(BIN)/python -m benchmarks.bench_path $(BENCH)
+
+docs: $(VENV)/.dev ## Generate schemas and reference pages from the types
+	@$(BIN)/python -m gateway.openapi --write
+
+lock: $(VENV)/.dev ## Resolve requirements/*.txt anew from pyproject.toml
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml requirements/build.in --extra devstack -o requirements/run.txt
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml requirements/build.in --all-extras -c requirements/run.txt -o requirements/dev.txt
+
+clean: ## Remove the virtual environment and all data of `make run`
+	@rm -rf $(VENV) $(DATA) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed (PYTHON=... to name one)"; exit 1; }
+	@echo "making a virtual environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+# The lock's hashes are required; the project itself is installed in place.
+$(VENV)/.run: requirements/run.txt pyproject.toml | $(VENV)/bin/python
+	@echo "installing what the gateway and its servers need (once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.run
+	@echo "installing what tests and benchmarks need (once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
