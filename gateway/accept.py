@@ -1,25 +1,24 @@
 """The path of one request: route, admission, identity, body, check, delivery, answer.
 
-Decided here: the order of these, what a request's head must look like, and how
-long its body may take.  Cheap before dear: what the head alone can refuse is
+Decided here: the order of these, and what a request's head must look like (its
+body's part of it: body.py).  Cheap before dear: what the head alone can refuse is
 refused before the signature, the signature before the body.
 
     head ─▶ admit ─▶ identity ─▶ body (deadline, rate, size) ─▶ check ─▶ deliver ─▶ answer
 """
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
-from aiohttp import StreamReader, web
+from aiohttp import web
 from aiohttp.http import HttpVersion10, HttpVersion11
-from aiohttp.http_exceptions import HttpProcessingError
 
 from gateway import logs
 from gateway.admit import Admission
 from gateway.board import Slot
-from gateway.check import check_signup, check_sync, unfold
+from gateway.body import Bodies, read_head
+from gateway.check import check_signup, check_sync
 from gateway.clock import Clock
 from gateway.config import Http
 from gateway.connection import Connection
@@ -67,7 +66,7 @@ class Front:
         self._counts = {name: slot.counters_by("sluicegate_requests_total", name) for name in ("syncs", "signups", "notices", "openapi", "problems", "none")}
         self._sample_counts = slot.counters_by("sluicegate_events_total", "syncs")
         self._refusals = slot.counters_by("sluicegate_refusals_total")
-        self._body_bytes = slot.counter("sluicegate_body_bytes_total")
+        self._bodies = Bodies(settings, clock, slot)
         self.closes_connections = False
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -85,7 +84,8 @@ class Front:
             raise  # the client is gone; aiohttp closes what is left
         except Exception as exc:  # noqa: BLE001 - the last door: a bug answers 500 and says nothing of itself
             logs.error("a request failed", exc=exc, route=name)
-            response = self._refuse(Refusal("internal", "an error that is ours", close=True))
+            # Nobody knows how far it came.
+            response = self._refuse(Refusal("internal", "an error that is ours", members={"outcome": "unknown"}, close=True))
         if self.closes_connections or ("Expect" in request.headers and not request.content.is_eof()):
             # Who was told no before its body need not send it: what comes next may be that body or not.
             response.force_close()
@@ -111,11 +111,11 @@ class Front:
 
     async def _sync(self, request: web.BaseRequest) -> Answer:
         kind = "syncs"
-        declared = self._declared(request)
-        cost_bytes = self._admission.admit(kind, declared.unfolded_bytes_max, is_kept=_is_kept(request))
+        body_head = read_head(request, self._settings.body_bytes_max, self._settings.gzip_ratio_max)
+        cost_bytes = self._admission.admit(kind, body_head.unfolded_bytes_max, is_kept=_is_kept(request))
         try:
             member = self._identity.member(request.headers.get("Authorization"), self._clock.now_us() / 1e6)
-            body = await self._body(request, declared)
+            body = await self._bodies.read(request, body_head)
             lines, records = check_sync(self._forge, member, body, self._clock.now_us())
             outcomes: Sequence[Outcome] = ()
             if records:
@@ -138,10 +138,10 @@ class Front:
 
     async def _signup(self, request: web.BaseRequest) -> Answer:
         kind = "signups"
-        declared = self._declared(request)
-        cost_bytes = self._admission.admit(kind, declared.unfolded_bytes_max, is_kept=_is_kept(request))
+        body_head = read_head(request, self._settings.signup_bytes_max, self._settings.gzip_ratio_max)
+        cost_bytes = self._admission.admit(kind, body_head.unfolded_bytes_max, is_kept=_is_kept(request))
         try:
-            body = await self._body(request, declared)
+            body = await self._bodies.read(request, body_head)
             signup_id, record = check_signup(self._forge, body, self._clock.now_us())
             [outcome] = await self._deliverer.deliver(kind, [record], None)
         finally:
@@ -171,74 +171,6 @@ class Front:
         tags = [tag.strip().removeprefix("W/") for tag in request.headers.get("If-None-Match", "").split(",")]
         is_known = document.etag in tags or "*" in tags
         return self._replies.document(document.content_type, document.body, etag=document.etag, max_age_s=max_age_s, is_known=is_known)
-
-    # The body
-
-    def _declared(self, request: web.BaseRequest) -> "_Declared":
-        """What the head says of the body, or why no such body is taken."""
-        headers = request.headers
-        if headers.get("Content-Type") != "application/json" and not _is_json(headers.get("Content-Type", "")):
-            raise Refusal("unsupported-media-type", "want Content-Type: application/json in UTF-8")
-        encoding = ",".join(headers.getall("Content-Encoding", ())).strip().lower()
-        if encoding not in ("", "identity", "gzip"):
-            raise Refusal("unsupported-encoding", "want gzip or no Content-Encoding", headers=[("Accept-Encoding", "gzip")])
-        bytes_max = self._settings.body_bytes_max
-        length_text = headers.get("Content-Length")
-        if length_text is not None:
-            length = int(length_text)  # the parser lets digits alone through
-        elif "Transfer-Encoding" in headers:
-            length = bytes_max  # chunked: as much as is allowed may come
-        else:
-            raise Refusal("length-required", "want Content-Length or chunked", close=True)
-        if length > bytes_max:
-            raise Refusal("body-too-large", f"want at most {bytes_max} bytes", close=True)
-        if encoding == "gzip":
-            return _Declared(True, min(length * self._settings.gzip_ratio_max, bytes_max))
-        return _Declared(False, length)
-
-    async def _body(self, request: web.BaseRequest, declared: "_Declared") -> bytes:
-        """The unfolded body, read within its deadline."""
-        if request.headers.get("Expect") is not None and request.version == HttpVersion11 and not request.content.is_eof():
-            # Only now: the decision to take this request is made.
-            assert request.transport is not None
-            request.transport.write(_CONTINUE)
-        content = request.content
-        try:
-            body = content.read_nowait() if content.is_eof() else await self._trickle(content)
-        except (web.RequestPayloadError, HttpProcessingError):
-            raise Refusal("bad-request", "the body's framing is broken", close=True) from None
-        if len(body) > self._settings.body_bytes_max:
-            raise Refusal("body-too-large", f"want at most {self._settings.body_bytes_max} bytes", close=True)
-        self._body_bytes.add(len(body))
-        return unfold(body, is_gzip=declared.is_gzip, bytes_max=self._settings.body_bytes_max, ratio_max=self._settings.gzip_ratio_max)
-
-    async def _trickle(self, content: StreamReader) -> bytes:
-        """A body that is not here yet: as fast as the slowest line we serve, or 408."""
-        started_s = self._clock.monotonic_s()
-        body = bytearray()
-        while len(body) <= self._settings.body_bytes_max:
-            patience_s = body_until_s(self._settings, len(body)) - (self._clock.monotonic_s() - started_s)
-            try:
-                async with asyncio.timeout(patience_s):
-                    chunk = await content.readany()
-            except TimeoutError:
-                raise Refusal("request-timeout", "the body did not arrive in time", close=True) from None
-            if not chunk:
-                break
-            body += chunk
-        return bytes(body)
-
-
-class _Declared(NamedTuple):
-    """What a request's head says of its body."""
-
-    is_gzip: bool
-    unfolded_bytes_max: int
-
-
-def body_until_s(settings: Http, received_bytes: int) -> float:
-    """Seconds after its start at which a body with so many bytes received is too slow."""
-    return min(settings.body_timeout_s, settings.body_grace_s + received_bytes / settings.body_rate_min)
 
 
 def _check_head(request: web.BaseRequest) -> None:
@@ -274,15 +206,6 @@ def _is_kept(request: web.BaseRequest) -> bool:
     return isinstance(protocol, Connection) and protocol.is_kept
 
 
-def _is_json(content_type: str) -> bool:
-    """application/json, with no charset or with UTF-8."""
-    media_type, _, parameters = content_type.lower().partition(";")
-    if media_type.strip() != "application/json":
-        return False
-    name, _, value = parameters.strip().partition("=")
-    return not parameters.strip() or (name == "charset" and value.strip('"') in ("utf-8", "utf8"))
-
-
 async def _nowhere(_: web.BaseRequest) -> Answer:
     raise Refusal("not-found", "no such path")
 
@@ -290,7 +213,6 @@ async def _nowhere(_: web.BaseRequest) -> Answer:
 _COUNTED_BY_DELIVERY: Final = frozenset({"not-durable", "refused-by-kafka"})
 _VERSIONS: Final = (HttpVersion11, HttpVersion10)
 _HOST: Final = re.compile(r"[\w.~!$&'()*+,;=%:\[\]-]*", re.ASCII)  # RFC 3986 host and port; empty is allowed
-_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _NOT_DURABLE: Final = {
     "none": "not sent to the store in time; nothing of this request was kept",
     "unknown": "not acknowledged in time; it may be stored all the same",

@@ -54,6 +54,7 @@ class Http(Struct, frozen=True, forbid_unknown_fields=True):
     body_rate_min: Annotated[int, Meta(ge=1)] = 1_000
     body_grace_s: Seconds = 2.0
     body_bytes_max: Annotated[int, Meta(ge=1_024, le=16_777_216)] = 262_144
+    signup_bytes_max: Annotated[int, Meta(ge=1_024, le=1_048_576)] = 16_384
     gzip_ratio_max: Annotated[int, Meta(ge=2, le=1_100)] = 100
 
 

@@ -179,6 +179,8 @@ class PublicServer(web.Server):
             handler,
             access_log=None,
             keepalive_timeout=settings.keepalive_s,
+            # Each may take 8 kB before its request is anything at all; an app behind two proxies sends about 25.
+            max_headers=64,
             lingering_time=settings.lingering_s,
             # We unfold bodies ourselves: aiohttp knows no ratio, takes many gzip members, and takes br.
             auto_decompress=False,

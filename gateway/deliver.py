@@ -112,7 +112,12 @@ class Deliverer:
     def _queue(self, lane: Lane, records: Sequence[Record], now_s: float) -> "asyncio.Future[Sequence[Outcome]]":
         loop = asyncio.get_running_loop()
         settled: asyncio.Future[Sequence[Outcome]] = loop.create_future()
-        delivery = Delivery(len(records), now_s, settled.set_result)
+
+        def tell(outcomes: Sequence[Outcome]) -> None:
+            if not settled.done():  # a cancelled request waits no longer
+                settled.set_result(outcomes)
+
+        delivery = Delivery(len(records), now_s, tell)
         before = lane.held_bytes
         for index, record in enumerate(records):
             lane.add(record, delivery, index)
@@ -185,7 +190,7 @@ class Deliverer:
         """Send one lane's batches, one at a time, until nothing waits there."""
         try:
             while self._connected.is_set() and (batch := lane.take(self._monotonic_s())):
-                await self._send(lane, [record for record, *_ in batch])
+                await self._send(lane, [item[0] for item in batch])
                 self._count_held()
         finally:
             del self._serving[lane]

@@ -6,33 +6,17 @@ start, on SIGHUP it changes nothing and says why.
 
 from hashlib import blake2b
 from pathlib import Path
-from typing import Annotated, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
-from msgspec import Meta, Struct
 
+from gateway.core.notice import Notices
 from gateway.errors import ConfigError
 from gateway.openapi import openapi
 from gateway.reply import problem_page
 
 _JSON: Final = "application/json"
 _HTML: Final = "text/html; charset=utf-8"
-
-
-class Notice(Struct, frozen=True, forbid_unknown_fields=True):
-    """One known problem or its fix, as the app's pop-up shows it."""
-
-    id: Annotated[str, Meta(min_length=1, max_length=64)]
-    title: dict[str, str]  # language → text, as {"ko": …, "en": …}
-    text: dict[str, str]
-    since: str = ""
-    until: str = ""
-
-
-class Notices(Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole file."""
-
-    notices: tuple[Notice, ...] = ()
 
 
 class Document(NamedTuple):

@@ -68,7 +68,7 @@ PROBLEMS: Final[Mapping[str, Problem]] = {
             401,
             "A bearer token is required",
             "인증 토큰이 필요합니다",
-            "Send `Authorization: Bearer <token>`.",
+            "Send `Authorization: Bearer <token>` with the same request.",
             "`Authorization: Bearer <token>` 헤더를 보내세요.",
         ),
         _problem(
@@ -103,7 +103,7 @@ PROBLEMS: Final[Mapping[str, Problem]] = {
             413,
             "The body is larger than allowed",
             "본문이 너무 큽니다",
-            "Do not retry: send fewer samples per request.",
+            "Do not retry: send less in one request, of a sync fewer samples.",
             "다시 보내지 말고 한 요청의 샘플 수를 줄이세요.",
         ),
         _problem("unsupported-media-type", 415, "Send application/json", "application/json만 받습니다", *_FIX),
@@ -113,8 +113,8 @@ PROBLEMS: Final[Mapping[str, Problem]] = {
             422,
             "The content is not valid",
             "내용이 올바르지 않습니다",
-            "Do not retry: each error names its place by JSON pointer.",
-            "다시 보내지 마세요. 각 오류의 위치는 JSON pointer로 표시됩니다.",
+            "Do not retry: each error names its place by JSON pointer. Forget the samples up to ack_through.",
+            "다시 보내지 마세요. 각 오류의 위치는 JSON pointer로 표시됩니다. ack_through까지의 샘플은 지워도 됩니다.",
         ),
         _problem(
             "too-many-connections",
@@ -147,8 +147,8 @@ PROBLEMS: Final[Mapping[str, Problem]] = {
 # Codes of one sample's `results` entry in a sync's answer (the request as a whole may still be a 202).
 SAMPLE_CODES: Final[Mapping[str, str]] = {
     "invalid-field": "A field is missing, of the wrong type or out of its bounds; the pointer names it.",
-    "duplicate-key": "An object names the same field twice, so its meaning is unclear.",
-    "duplicate": "The same event stands earlier in this request and shares this one's fate.",
+    "duplicate-key": "The sample names one field twice, so its meaning is unclear.",
+    "duplicate": "The same event stands earlier in this request and was stored; this one needs no record of its own.",
     "refused-by-kafka": "The store refuses this record for good; nothing of it is kept.",
     "not-durable": "Not stored in time; send this sample again.",
 }

@@ -14,9 +14,10 @@ class Listeners:
     """`count` sockets on one address."""
 
     def __init__(self, bind: str, count: int, backlog: int) -> None:
-        """Open them.  Port 0 picks a free port.  Raises ConfigError where the address cannot be had."""
+        """Take the address; port 0 picks a free port.  Raises ConfigError where it cannot be had."""
         host, _, port = bind.rpartition(":")
         self._host = host
+        self._backlog = backlog
         try:
             family, _, _, _, address = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
             # Without SO_REUSEPORT this fails where another gateway listens, which with it would share its port.
@@ -30,11 +31,15 @@ class Listeners:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
                 sock.bind(address)
-                sock.listen(backlog)
                 sock.set_inheritable(True)
                 address = sock.getsockname()
         except OSError as exc:
             raise ConfigError(f"http.bind {bind}: {exc.strerror or exc}") from exc
+
+    def listen(self) -> None:
+        """Let connections queue.  Before, they are refused: nothing is open that may yet have to be taken back."""
+        for sock in self._sockets:
+            sock.listen(self._backlog)
 
     @property
     def fds(self) -> tuple[int, ...]:

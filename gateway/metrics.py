@@ -46,7 +46,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "sluicegate_refusals_total",
         "counter",
         "Requests refused, by problem code.",
-        "Look the code up in docs/api.md; `overloaded` and `not-durable` have runbooks of their own.",
+        "Look the code up in docs/api.md; `overloaded`: add workers; `not-durable`: look at Kafka.",
         (("code", tuple(PROBLEMS)),),
     ),
     Metric(
@@ -91,7 +91,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
     Metric(
         "sluicegate_kafka_reason",
         "gauge",
-        "Why the Kafka light is what it is: an index into ops/lights.py REASONS.",
+        "Why the Kafka light is what it is: an index into core/light.py REASONS.",
         "Read /readyz instead.",
     ),
     Metric(

@@ -48,10 +48,11 @@ class Answer(web.StreamResponse):
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client is gone")
+        connection = b""  # HTTP/1.1 keeps it by default
         if not self._keep_alive:
             connection = b"Connection: close\r\n"
-        else:
-            connection = b"Connection: keep-alive\r\n" if request.version == HttpVersion10 else b""
+        elif request.version == HttpVersion10:
+            connection = b"Connection: keep-alive\r\n"
         body = b"" if request.method == "HEAD" else self.body
         transport.write(b"%b%b\r\n%b" % (self.head, connection, body))
         if request.protocol.writing_paused:
@@ -117,7 +118,10 @@ class Replies:
 
     def document(self, content_type: str, body: bytes, *, etag: str, max_age_s: int, is_known: bool) -> Answer:
         """200 with a cacheable document, or 304 where the caller `is_known` to have it."""
-        more = (("ETag", etag), ("Vary", "Accept-Language"))
+        more = [("ETag", etag)]
+        if content_type.startswith("text/html"):
+            # Pages come in two languages, and do nothing but stand there.
+            more += [("Vary", "Accept-Language"), ("Content-Security-Policy", "default-src 'none'")]
         return self._answer(304 if is_known else 200, content_type, b"" if is_known else body, f"public, max-age={max_age_s}", more)
 
     def refusal(self, refusal: Refusal) -> Answer:

@@ -15,20 +15,23 @@ one that lives.
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import sys
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from aiohttp import web
 
 from gateway import config as configuration
-from gateway import control, keys, logs
+from gateway import control, identity, keys, logs
 from gateway.board import Board
 from gateway.clock import SYSTEM
 from gateway.config import Config
 from gateway.control import Adopt, Drain, Ready, Release, Reload, Setup, Unfit
+from gateway.documents import Documents
 from gateway.errors import ConfigError
 from gateway.keys import Keys
 from gateway.listeners import Listeners
@@ -51,7 +54,8 @@ class Seat:
         self.left_s: float | None = None  # since when nobody accepts from this listener
         self.kept_by: int | None = None  # the seat that accepts from it meanwhile
         self.started_s = 0.0
-        self.deaths = 0
+        self.starts = 0
+        self.deaths = 0  # of workers that did not live long, one after the other
 
     def tell(self, message: control.ToWorker) -> None:
         """Queue a message to the worker that sits here, if one does."""
@@ -90,6 +94,7 @@ class Supervisor:
         ops = web.AppRunner(application(self._board, self.readiness), access_log=None)
         await ops.setup()
         ops_url = await self._open_ops(ops)
+        self._listeners.listen()
         sitting = [asyncio.create_task(self._keep_seat(seat)) for seat in self._seats]
         watching = asyncio.create_task(self._watch(ops_url))
         stopping = asyncio.create_task(_until(self._stopping))
@@ -124,7 +129,7 @@ class Supervisor:
             age_s = now_s - slot.gauge("sluicegate_heartbeat_seconds").value
             is_wedged = seat.is_ready and age_s > self._config.process.wedged_s / 2
             able += seat.is_ready and not is_wedged
-            workers.append({"worker": seat.index, "state": "wedged" if is_wedged else STATES[state], "starts": seat.deaths + 1})
+            workers.append({"worker": seat.index, "state": "wedged" if is_wedged else STATES[state], "starts": seat.starts})
         if self._stopping.is_set():
             why = "draining"
         elif not self._is_announced:
@@ -139,7 +144,8 @@ class Supervisor:
         try:
             await site.start()
         except OSError as exc:
-            raise ConfigError(f"ops.bind {self._config.ops.bind}: {exc.strerror or exc}") from exc
+            # Not exc.strerror: the event loop puts a sentence of its own there.
+            raise ConfigError(f"ops.bind {self._config.ops.bind}: {os.strerror(exc.errno) if exc.errno else exc}") from exc
         bound = runner.addresses[0]
         return f"http://{host}:{bound[1]}"
 
@@ -156,11 +162,18 @@ class Supervisor:
         while not self._stopping.is_set():
             lived_s = self._clock.monotonic_s() - seat.started_s
             if seat.deaths:
-                await asyncio.sleep(_BACKOFF_S[0 if lived_s > _LIVED_S else min(seat.deaths - 1, len(_BACKOFF_S) - 1)])
+                backoff_s = _BACKOFF_S[0 if lived_s > _LIVED_S else min(seat.deaths - 1, len(_BACKOFF_S) - 1)]
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(backoff_s):
+                        await self._stopping.wait()
+                        return
             seat.started_s = self._clock.monotonic_s()
             code = await self._sit(seat)
             seat.process, seat.writer, seat.is_ready = None, None, False
             self._board.slots[seat.index].zero_gauges()
+            for orphan in self._seats:
+                if orphan.kept_by == seat.index:
+                    orphan.kept_by = None  # its successor does not know of it
             if self._stopping.is_set():
                 return
             seat.deaths = 1 if self._clock.monotonic_s() - seat.started_s > _LIVED_S else seat.deaths + 1
@@ -176,8 +189,11 @@ class Supervisor:
                 *(sys.executable, "-m", "gateway", "worker", str(theirs.fileno())),
                 pass_fds=fds,
                 stdin=asyncio.subprocess.DEVNULL,
+                # A terminal sends Ctrl-C to its whole process group: that is ours to hear, and ours to pass on.
+                start_new_session=True,
             )
         self._starts.add()
+        seat.starts += 1
         reader, seat.writer = await asyncio.open_connection(sock=ours, limit=control.LINE_BYTES_MAX)
         seat.tell(Setup(seat.index, self._config, self._keys, self._board.fd, self._listeners.fds, not self._is_announced))
         with contextlib.suppress(ConnectionError):
@@ -210,9 +226,8 @@ class Supervisor:
                 self._announce(ops_url)
             now_s = self._clock.monotonic_s()
             for seat in self._seats:
-                if seat.is_ready:
-                    self._end_if_wedged(seat, now_s)
-                elif seat.left_s is not None and now_s - seat.left_s > _ORPHANED_S:
+                self._end_if_wedged(seat, now_s)
+                if not seat.is_ready and seat.left_s is not None and now_s - seat.left_s > _ORPHANED_S:
                     self._hand_over(seat)
 
     def _hand_over(self, orphan: Seat) -> None:
@@ -241,7 +256,7 @@ class Supervisor:
     async def _drain(self, sitting: list[asyncio.Task[None]]) -> bool:
         """Drain all workers.  True when each ended by itself with code 0, within drain_s."""
         logs.info("stopping", workers=len(self._seats))
-        processes = [seat.process for seat in self._seats if seat.process is not None]
+        processes = [seat.process for seat in self._seats if seat.process is not None and seat.is_ready]
         for seat in self._seats:
             if seat.is_ready:
                 seat.tell(Drain())
@@ -269,12 +284,15 @@ class Supervisor:
         try:
             fresh = configuration.load(self._config_path)
             secrets = keys.load(fresh.keys_path)
+            identity.check_keys(secrets.tokens)
+            Documents(fresh.notices.file, fresh.notices.max_age_s)  # raises here what would make each worker complain
             for seat in self._seats:
                 seat.tell(Reload(secrets, fresh.notices.file))
         except ConfigError as exc:
             logs.error("reload changed nothing", reason=str(exc))
             return
         self._keys = secrets
+        self._config = msgspec.structs.replace(self._config, notices=fresh.notices)
         logs.info("reloaded", takes_effect="keys, notices; anything else at the next start")
 
 

@@ -9,6 +9,7 @@ it, flush, exit 0.  The producer closes last, after every answer that needs it.
 
 import asyncio
 import gc
+import os
 import secrets
 import signal
 import socket
@@ -81,7 +82,7 @@ def build(setup: Setup, world: World, slot: Slot) -> Parts:
     deliverer = Deliverer(config.deliver, world.broker, world.clock, slot)
     admission = Admission(config.deliver.in_flight_bytes_max, deliverer, world.clock, slot)
     identity = Identity(config.identity, setup.keys.tokens, key_hash, slot)
-    documents = Documents(config.notices.file, config.notices.max_age_s)
+    documents = _documents(setup)
     front = Front(
         config.http,
         admission=admission,
@@ -94,6 +95,18 @@ def build(setup: Setup, world: World, slot: Slot) -> Parts:
         slot=slot,
     )
     return Parts(front, admission, identity, deliverer, documents, Connections(config.http, replies, slot))
+
+
+def _documents(setup: Setup) -> Documents:
+    """As with topics: what is wrong stops the very first start; later it is said, and the path goes on."""
+    notices = setup.config.notices
+    try:
+        return Documents(notices.file, notices.max_age_s)
+    except ConfigError as exc:
+        if setup.is_first:
+            raise
+        logs.error("no notices are served", reason=str(exc))
+        return Documents("", notices.max_age_s)
 
 
 class Listening:
@@ -109,8 +122,8 @@ class Listening:
         """Accept from the supervisor's listener of this number."""
         if listener in self._accepting:
             return
-        # A copy: closing it here leaves the supervisor's open, with all that queue there.
-        sock = socket.socket(fileno=self._fds[listener]).dup()
+        # A copy: the inherited one stays, for the next time, and with it all that queue there.
+        sock = socket.socket(fileno=os.dup(self._fds[listener]))
         sock.setblocking(False)
         server = await asyncio.get_running_loop().create_server(self._server, sock=sock.dup(), backlog=self._backlog)
         self._accepting[listener] = server, sock
@@ -169,13 +182,14 @@ class Worker:
         self._state.set(SERVING)
         control.send(writer, Ready())
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._ending.set)
-        listening = asyncio.create_task(self._obey(reader))
+        obeying = asyncio.create_task(self._obey(reader))
         ended = asyncio.create_task(self._ending.wait())
-        await asyncio.wait([ended, beat], return_when=asyncio.FIRST_COMPLETED)
-        if beat.done():
-            beat.result()  # a background loop died: so do we, loudly
+        await asyncio.wait([ended, beat, obeying], return_when=asyncio.FIRST_COMPLETED)
+        for task in (beat, obeying):
+            if task.done():
+                task.result()  # a loop that must not end died: so do we, loudly
         await self._drain()
-        for task in (listening, beat):
+        for task in (beat, obeying):
             task.cancel()
 
     async def _obey(self, reader: asyncio.StreamReader) -> None:
@@ -212,7 +226,7 @@ class Worker:
             self._parts.connections.sweep(now_s)
             self._parts.admission.show()
             if (exc := self._parts.deliverer.failed()) is not None:
-                raise RuntimeError("a delivery loop died") from exc
+                raise exc
 
     async def _drain(self) -> None:
         self._state.set(DRAINING)
@@ -222,7 +236,10 @@ class Worker:
         self._parts.admission.is_draining = True
         await self._listening.stop()
         await self._last_requests()
-        self._server.pre_shutdown()  # closes what is idle, and each busy one after its answer
+        for connection in self._server.ours():
+            # A closed one hears nothing more, so those whose body still arrives are left: each closes after its answer.
+            if not connection.is_busy:
+                connection.close()
         # The supervisor's drain_s bounds this: a request itself is bounded by its body's and delivery's time.
         while any(connection.is_busy for connection in self._server.ours()):
             await asyncio.sleep(_GLANCE_S)
@@ -265,4 +282,7 @@ async def run(control_fd: int) -> int:
         control.send(writer, Unfit(str(exc)))
         await writer.drain()
         return 2
+    except Exception as exc:  # noqa: BLE001 - the last door: a traceback of Python's own is no log line and may quote a payload
+        logs.error("the worker dies of an error that is ours", exc=exc)
+        return 1
     return 0

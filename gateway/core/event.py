@@ -34,6 +34,10 @@ CLOCK_AHEAD_MAX: Final = timedelta(days=1)
 
 SYNC_TYPE: Final = "sluicegate.sync.v1"
 SIGNUP_TYPE: Final = "sluicegate.signup.v1"
+# `dataschema` wants an absolute URI; the documents of these names are in docs/schemas/.
+SCHEMA_NAMESPACE: Final = "urn:sluicegate:schemas:"
+SYNC_SCHEMA: Final = SCHEMA_NAMESPACE + "sync-event-v1"
+SIGNUP_SCHEMA: Final = SCHEMA_NAMESPACE + "signup-event-v1"
 
 _encode = msgspec.json.Encoder().encode
 
@@ -114,8 +118,8 @@ class Forge:
 
     def __init__(self, worker: str) -> None:
         """Args: worker: the name this worker drew at its start."""
-        self._sync_constants = _constants("/v1/syncs", SYNC_TYPE, "/schemas/sync-event-v1.json", worker)
-        self._signup_constants = _constants("/v1/signups", SIGNUP_TYPE, "/schemas/signup-event-v1.json", worker)
+        self._sync_constants = _constants("/v1/syncs", SYNC_TYPE, SYNC_SCHEMA, worker)
+        self._signup_constants = _constants("/v1/signups", SIGNUP_TYPE, SIGNUP_SCHEMA, worker)
         self._sync_bytes = _framing_bytes(self._sync_constants)
         self._second = _Second(0)
 
@@ -143,7 +147,7 @@ class Forge:
             headers = [*headers_begun, ("ce_id", event_id.encode()), ("ce_time", _encode(recorded_at)[1:-1])]
             if is_day_suspect[sample.day]:
                 headers.append(_DAY_SUSPECT)
-            if recorded_at > suspect_after:
+            if recorded_at > suspect_after and recorded_at > clock_suspect_after(received_us):
                 headers.append(_CLOCK_SUSPECT)
             value = value_begun + content[1:]
             yield Record(event_id, key, value, headers, received_us // 1000, overhead_bytes + len(value))

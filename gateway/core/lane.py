@@ -15,8 +15,10 @@ told `unknown`, and repeating is theirs.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import Final, cast
 
 from gateway.core.event import Record
 from gateway.core.receipt import Outcome
@@ -29,39 +31,39 @@ _RECORDS_MAX: Final = 1_000_000
 class Delivery:
     """One request's records, all of one key and so of one lane, until each has an outcome."""
 
-    __slots__ = ("_on_settled", "_open", "_outcomes", "_taken", "accepted_s")
+    __slots__ = ("_on_settled", "_outcomes", "accepted_s", "is_settled", "open", "taken")
 
     def __init__(self, records: int, accepted_s: float, on_settled: Callable[[Sequence[Outcome]], object]) -> None:
         """Args: on_settled: called once, with the outcomes in the order of the records."""
         self.accepted_s = accepted_s
         self._on_settled = on_settled
         self._outcomes: list[Outcome | None] = [None] * records
-        self._open = records
-        self._taken = 0  # records are taken in order: those below were on their way once
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether its request has been answered."""
-        return self._open == 0
-
-    def took(self, index: int) -> None:
-        """Record `index` is about to be sent."""
-        self._taken = max(self._taken, index + 1)
+        self.open = records  # how many have no outcome yet
+        self.taken = 0  # records are taken in order: those below were on their way once
+        self.is_settled = False  # its request has been answered
 
     def settle(self, index: int, outcome: Outcome) -> None:
         """Say what became of one record; ignored once its time is up."""
-        if self._open == 0 or self._outcomes[index] is not None:
+        self.settle_all((index,), outcome)
+
+    def settle_all(self, indexes: Iterable[int], outcome: Outcome) -> None:
+        """The same of several records at once."""
+        if self.is_settled:
             return
-        self._outcomes[index] = outcome
-        self._open -= 1
-        if self._open == 0:
-            self._on_settled([o for o in self._outcomes if o is not None])
+        outcomes = self._outcomes
+        for index in indexes:
+            if outcomes[index] is None:
+                outcomes[index] = outcome
+                self.open -= 1
+        if self.open == 0:
+            self.is_settled = True
+            self._on_settled(cast("list[Outcome]", outcomes))
 
     def time_is_up(self) -> None:
         """Settle what is open: unknown where it was on its way, withdrawn where it never was."""
         for index, outcome in enumerate(self._outcomes):
             if outcome is None:
-                self.settle(index, Outcome.UNKNOWN if index < self._taken else Outcome.WITHDRAWN)
+                self.settle(index, Outcome.UNKNOWN if index < self.taken else Outcome.WITHDRAWN)
 
 
 Item = tuple[Record, Delivery, int, int]
@@ -131,7 +133,8 @@ class Lane:
                 break
             else:
                 room -= size
-                delivery.took(index)
+                if index >= delivery.taken:
+                    delivery.taken = index + 1
                 batch.append(item)
             queue.popleft()
         self.sent_s = now_s
@@ -140,11 +143,12 @@ class Lane:
     def acked(self) -> tuple[int, int]:
         """Every in-sync copy has the batch: (records whose requests still waited, records that came too late)."""
         batch, self.batch = self.batch, []
+        self.held_bytes -= sum([item[3] for item in batch])
         late = 0
-        for _, delivery, index, size in batch:
-            self.held_bytes -= size
-            late += delivery.is_settled
-            delivery.settle(index, Outcome.DURABLE)
+        for delivery, items in groupby(batch, key=itemgetter(1)):
+            indexes = [item[2] for item in items]
+            late += len(indexes) * delivery.is_settled
+            delivery.settle_all(indexes, Outcome.DURABLE)
         self.is_suspect = False
         self._records_max = min(self._records_max * 2, _RECORDS_MAX)
         return len(batch) - late, late

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
+from gateway.core.notice import Notices
 from gateway.core.payload import Signup, Sync
 from gateway.errors import PROBLEMS, Problem
 from gateway.openapi.schemas import Json, ProblemDocument, SignupReceipt, SyncReceipt, describe
@@ -220,9 +221,6 @@ def _problem_pages() -> Json:
 
 def openapi() -> Json:
     """The whole document."""
-    # Here and not above: documents.py serves this document, so it imports this module.
-    from gateway.documents import Notices  # noqa: PLC0415
-
     words = "signed by a key of ours, with `sub`, `exp`, `iss` and `aud`; `sub` is the member"
     token = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": words}
     return {

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from gateway.core.event import SyncEvent
+from gateway.core.event import SCHEMA_NAMESPACE, SyncEvent
 from gateway.core.payload import SAMPLES_MAX, Seq, Signup
 from gateway.errors import PROBLEMS, SAMPLE_CODES
 
@@ -166,7 +166,7 @@ def event_schema(name: str) -> Json:
             own["properties"][field] = of["anyOf"][0] | {"description": of["description"]}
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"/schemas/{name}.json",
+        "$id": SCHEMA_NAMESPACE + name,
         "$comment": GENERATED,
         **own,
         "title": title,

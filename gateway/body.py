@@ -1,0 +1,119 @@
+"""A request's body: what its head says of it, and reading it in time.
+
+Decided here: which bodies are taken at all (JSON in UTF-8, plain or gzip, with
+a length or chunked, up to a size), and how slowly one may come: as fast as the
+slowest line we serve, or 408.  aiohttp has no deadline for bodies.
+"""
+
+import asyncio
+from typing import Final, NamedTuple
+
+from aiohttp import StreamReader, web
+from aiohttp.http import HttpVersion11
+from aiohttp.http_exceptions import HttpProcessingError
+
+from gateway.board import Slot
+from gateway.check import unfold
+from gateway.clock import Clock
+from gateway.config import Http
+from gateway.errors import Refusal
+
+
+class BodyHead(NamedTuple):
+    """What a request's head says of its body."""
+
+    is_gzip: bool
+    bytes_max: int  # allowed for this route, as sent and unfolded
+    unfolded_bytes_max: int  # what it may take in memory: its declared length, or more where that is open
+
+
+def read_head(request: web.BaseRequest, bytes_max: int, gzip_ratio_max: int) -> BodyHead:
+    """What the head says of the body.
+
+    Raises:
+        Refusal: unsupported-media-type, unsupported-encoding, length-required, body-too-large.
+    """
+    headers = request.headers
+    if headers.get("Content-Type") != "application/json" and not _is_json(headers.get("Content-Type", "")):
+        raise Refusal("unsupported-media-type", "want Content-Type: application/json in UTF-8")
+    encoding = ",".join(headers.getall("Content-Encoding", ())).strip().lower()
+    if encoding not in ("", "identity", "gzip"):
+        raise Refusal("unsupported-encoding", "want gzip or no Content-Encoding", headers=[("Accept-Encoding", "gzip")])
+    length_text = headers.get("Content-Length")
+    if length_text is not None:
+        length = int(length_text)  # the parser lets digits alone through
+    elif "Transfer-Encoding" in headers:
+        length = bytes_max  # chunked: as much as is allowed may come
+    else:
+        raise Refusal("length-required", "want Content-Length or chunked", close=True)
+    if length > bytes_max:
+        raise _too_large(bytes_max)
+    if encoding == "gzip":
+        return BodyHead(True, bytes_max, min(length * gzip_ratio_max, bytes_max))
+    return BodyHead(False, bytes_max, length)
+
+
+def _too_large(bytes_max: int) -> Refusal:
+    return Refusal("body-too-large", f"want at most {bytes_max} bytes", close=True)
+
+
+def _is_json(content_type: str) -> bool:
+    """application/json, with no charset or with UTF-8."""
+    media_type, _, parameters = content_type.lower().partition(";")
+    if media_type.strip() != "application/json":
+        return False
+    name, _, value = parameters.strip().partition("=")
+    return not parameters.strip() or (name == "charset" and value.strip('"') in ("utf-8", "utf8"))
+
+
+def body_until_s(settings: Http, received_bytes: int) -> float:
+    """Seconds after its start at which a body with so many bytes received is too slow."""
+    return min(settings.body_timeout_s, settings.body_grace_s + received_bytes / settings.body_rate_min)
+
+
+class Bodies:
+    """Reads the bodies of one worker."""
+
+    def __init__(self, settings: Http, clock: Clock, slot: Slot) -> None:
+        self._settings = settings
+        self._monotonic_s = clock.monotonic_s
+        self._bytes = slot.counter("sluicegate_body_bytes_total")
+
+    async def read(self, request: web.BaseRequest, head: BodyHead) -> bytes:
+        """The unfolded body, read within its deadline.
+
+        Raises:
+            Refusal: request-timeout, body-too-large, bad-request (its framing), invalid-gzip, invalid-json (it is empty).
+        """
+        content = request.content
+        if "Expect" in request.headers and request.version == HttpVersion11 and not content.is_eof():
+            # Only now: the decision to take this request is made.
+            assert request.transport is not None
+            request.transport.write(_CONTINUE)
+        try:
+            body = content.read_nowait() if content.is_eof() else await self._trickle(content, head.bytes_max)
+        except (web.RequestPayloadError, HttpProcessingError):
+            raise Refusal("bad-request", "the body's framing is broken", close=True) from None
+        if len(body) > head.bytes_max:
+            raise _too_large(head.bytes_max)
+        self._bytes.add(len(body))
+        return unfold(body, is_gzip=head.is_gzip, bytes_max=head.bytes_max, ratio_max=self._settings.gzip_ratio_max)
+
+    async def _trickle(self, content: StreamReader, bytes_max: int) -> bytes:
+        """A body that is not here yet."""
+        started_s = self._monotonic_s()
+        body = bytearray()
+        while len(body) <= bytes_max:
+            patience_s = body_until_s(self._settings, len(body)) - (self._monotonic_s() - started_s)
+            try:
+                async with asyncio.timeout(patience_s):
+                    chunk = await content.readany()
+            except TimeoutError:
+                raise Refusal("request-timeout", "the body did not arrive in time", close=True) from None
+            if not chunk:
+                break
+            body += chunk
+        return bytes(body)
+
+
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"

@@ -1,0 +1,372 @@
+"""Start, stop, reload, and workers that die, hang or are left alone: what an operator may rely on."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from devstack import Devstack
+from gateway import keys
+from tests.system.gateway import ROOT, Gateway, running, sample, sync
+from tests.system.load import Ledger, Phone, accepted, load, session, until
+
+Topics = Callable[..., Awaitable[dict[str, str]]]
+
+
+def is_running(pid: int) -> bool:
+    """False where it is gone, or only waits to be buried."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+async def until_gone(pids: Iterable[int], within_s: float) -> float:
+    return await until(lambda: not any(is_running(pid) for pid in pids), within_s, "no process left")
+
+
+def kill(pid: int, sign: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, sign)
+
+
+async def begin_sync(gateway: Gateway, user: str, sent_bytes: int | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, bytes]:
+    """A connection on which so many bytes of a request have been sent (None: of its body, half), and the rest."""
+    reader, writer = await asyncio.open_connection(*gateway.public_address)
+    body = json.dumps(sync(sample(1))).encode()
+    head = "".join(f"{name}: {value}\r\n" for name, value in (gateway.headers(user) | {"Host": "x", "Content-Length": str(len(body))}).items())
+    request = f"POST /v1/syncs HTTP/1.1\r\n{head}\r\n".encode() + body
+    split = len(request) - len(body) // 2 if sent_bytes is None else sent_bytes
+    writer.write(request[:split])
+    await writer.drain()
+    return reader, writer, request[split:]
+
+
+async def finish(begun: tuple[asyncio.StreamReader, asyncio.StreamWriter, bytes]) -> bytes:
+    """Send the rest; returns all that is answered until the connection closes."""
+    reader, writer, rest = begun
+    writer.write(rest)
+    async with asyncio.timeout(20):
+        answer = await reader.read()
+    writer.close()
+    return answer
+
+
+async def test_a_drain_loses_and_refuses_nobody(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
+    topics, lag_s = await fresh_topics(), 1.5
+    settings = {"deliver": topics, "process": {"drain_lag_s": lag_s}, "http": {"body_grace_s": 10}}
+    async with running(directory, stack.kafka.bootstrap, **settings) as gateway:
+        pids = [gateway.process.pid, *gateway.worker_pids()]
+        clock = asyncio.get_running_loop().time
+        async with load(gateway, phones=8) as kept, load(gateway, phones=8, keeps=False, prefix="fresh") as fresh:
+            await accepted(kept, within_s=10)
+            told_s = clock()
+            gateway.process.terminate()
+            async with asyncio.timeout(1):
+                while (shown := await gateway.readyz())[0] != 503:
+                    pass
+            assert shown[1]["why"] == "draining"
+            await asyncio.sleep(told_s + lag_s - 0.3 - clock())
+            slow, silent = await begin_sync(gateway, "slow", None), await begin_sync(gateway, "silent", 0)
+            # Both connected before the lag was over: they may finish, long after everything else has ended.
+            for begun, after_s in ((silent, 0.2), (slow, 1.2)):
+                await asyncio.sleep(told_s + lag_s + after_s - clock())
+                answer = await finish(begun)
+                assert answer.startswith(b"HTTP/1.1 202 "), answer
+                assert b"\r\nConnection: close\r\n" in answer
+            async with asyncio.timeout(15):
+                assert await gateway.process.wait() == 0
+        await until_gone(pids, 1)
+    for ledger in (kept, fresh):
+        print("drain:", dict(ledger.tally()))
+        served = [line for line in ledger.lines if line.sent_s < told_s + lag_s - 0.1]
+        assert {line.status for line in served} == {202}
+        assert all(line.closes for line in served if line.sent_s > told_s + 0.5)
+        later = {line.code for line in ledger.lines} - {""}
+        assert later <= {"draining", "ConnectionRefusedError", "ConnectionResetError"}
+    kept.add(fresh)
+    kept.meant |= {("slow", 1), ("silent", 1)}
+    await kept.reconcile(stack.kafka.bootstrap, topics["syncs_topic"])
+
+
+LONG = {"drain_lag_s": 20, "drain_s": 30}
+
+
+async def test_a_second_signal_ends_it_at_once(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
+    async with running(directory, stack.kafka.bootstrap, deliver=await fresh_topics(), process=LONG) as gateway:
+        pids = [gateway.process.pid, *gateway.worker_pids()]
+        gateway.process.terminate()
+        await until(lambda: '"stopping"' in gateway.log(), 5, "the first signal was heard")
+        gateway.process.terminate()
+        async with asyncio.timeout(5):  # far below drain_lag_s
+            assert await gateway.process.wait() == 1
+        await until_gone(pids, 1)
+    assert gateway.log_lines()[-1]["reason"] == "told twice"
+
+
+async def test_ctrl_c_drains_like_sigterm(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
+    """A terminal sends SIGINT to every process of its foreground group: the workers must not die of theirs."""
+    topics = await fresh_topics()
+    async with running(directory, stack.kafka.bootstrap, deliver=topics) as gateway:
+        group = [pid for pid in (gateway.process.pid, *gateway.worker_pids()) if os.getpgid(pid) == os.getpgid(0)]
+        async with load(gateway, phones=8) as ledger:
+            await accepted(ledger, within_s=10)
+            told_s = asyncio.get_running_loop().time()
+            for pid in group:
+                kill(pid, signal.SIGINT)
+            async with asyncio.timeout(15):
+                assert await gateway.process.wait() == 0
+        assert {line.status for line in ledger.lines if line.sent_s < told_s + 0.4} == {202}
+    await ledger.reconcile(stack.kafka.bootstrap, topics["syncs_topic"])
+
+
+async def test_workers_end_by_themselves_when_the_supervisor_is_killed(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
+    topics = await fresh_topics()
+    async with running(directory, stack.kafka.bootstrap, deliver=topics) as gateway:
+        workers = gateway.worker_pids()
+        async with load(gateway, phones=8) as ledger:
+            await accepted(ledger, within_s=10)
+            killed_s = asyncio.get_running_loop().time()
+            gateway.process.kill()
+            print(f"supervisor killed: workers gone after {await until_gone(workers, 15):.1f} s")
+        assert {line.status for line in ledger.lines if line.sent_s < killed_s + 0.4} == {202}  # drain_lag_s is 0.5
+    await ledger.reconcile(stack.kafka.bootstrap, topics["syncs_topic"])
+
+
+async def test_a_worker_that_hangs_is_replaced(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
+    topics = await fresh_topics()
+    async with running(directory, stack.kafka.bootstrap, deliver=topics, process={"wedged_s": 1.5}) as gateway, session(keeps=False) as phones:
+        hung, other = gateway.worker_pids()
+        os.kill(hung, signal.SIGSTOP)
+        async with asyncio.timeout(10):
+            while "wedged" not in [worker["state"] for worker in (await gateway.readyz())[1]["workers"]]:
+                await asyncio.sleep(0.05)
+        assert (await gateway.readyz())[0] == 200  # the other one answers
+        await until_gone([hung], 10)
+        async with asyncio.timeout(20):
+            while [worker["state"] for worker in (await gateway.readyz())[1]["workers"]] != ["serving", "serving"]:
+                await asyncio.sleep(0.05)
+        assert other in gateway.worker_pids()
+        phone = Phone(gateway, phones, Ledger(), "u1")
+        assert {(await phone.send()).status for _ in range(20)} == {202}
+    assert "a worker hangs and is ended" in [line["event"] for line in gateway.log_lines()]
+
+
+async def until_serving(gateway: Gateway) -> None:
+    async with asyncio.timeout(20):
+        while [worker["state"] for worker in (await gateway.readyz())[1]["workers"]] != ["serving", "serving"]:
+            await asyncio.sleep(0.05)
+
+
+async def kill_all_but(gateway: Gateway, keeper: int) -> None:
+    [victim] = [pid for pid in gateway.worker_pids() if pid != keeper]
+    os.kill(victim, signal.SIGKILL)
+    await until_gone([victim], 5)
+
+
+async def assert_served(gateway: Gateway, within_s: float) -> None:
+    """So many new connections that the kernel gives some to each listener: all are answered, none is refused."""
+    ledger = Ledger()
+    async with session(keeps=False) as phones, asyncio.timeout(within_s):
+        await asyncio.gather(*(Phone(gateway, phones, ledger, f"{len(ledger.lines)}-{n}").send() for n in range(40)))
+    assert ledger.tally() == {(202, ""): 40}
+
+
+async def test_an_orphaned_listener_goes_to_a_living_worker(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
+    """One worker dies again and again until its successor is 5 s away; meanwhile others answer its connections."""
+    async with running(directory, stack.kafka.bootstrap, deliver=await fresh_topics()) as gateway:
+        keeper = gateway.worker_pids()[0]
+        for _ in range(4):  # successors after 0, 0.5, 1, 2 s
+            await kill_all_but(gateway, keeper)
+            await until_serving(gateway)
+        await kill_all_but(gateway, keeper)
+        await assert_served(gateway, within_s=4)
+        await until_serving(gateway)
+        await assert_served(gateway, within_s=4)
+        # The same once more: the listener goes to the same keeper a second time.
+        await kill_all_but(gateway, keeper)
+        await assert_served(gateway, within_s=4)
+        # Now the keeper dies too.  Its successor comes at once and has to take both listeners over.
+        os.kill(keeper, signal.SIGKILL)
+        await until_gone([keeper], 5)
+        await assert_served(gateway, within_s=4)
+        # And who is told to stop now neither waits for the missing one nor calls it a failure.
+        gateway.process.terminate()
+        async with asyncio.timeout(4):
+            assert await gateway.process.wait() == 0
+
+
+async def test_a_worker_that_still_starts_is_no_failure_of_the_stop(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
+    async with running(directory, stack.kafka.bootstrap, deliver=await fresh_topics()) as gateway:
+        killed = gateway.worker_pids()[0]
+        os.kill(killed, signal.SIGKILL)
+        await until_gone([killed], 5)
+        await until(lambda: len(gateway.worker_pids()) == 2, 5, "a successor")
+        assert await gateway.stop() == 0
+
+
+async def test_a_worker_ended_by_hand_drains_and_is_replaced(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
+    topics = await fresh_topics()
+    async with running(directory, stack.kafka.bootstrap, deliver=topics) as gateway:
+        async with load(gateway, phones=8) as ledger:
+            await accepted(ledger, within_s=10)
+            ended = gateway.worker_pids()[0]
+            os.kill(ended, signal.SIGTERM)
+            await until_gone([ended], 10)
+            await until_serving(gateway)
+            await accepted(ledger, within_s=10)
+        print("one worker ended by hand:", dict(ledger.tally()))
+        assert {line.code for line in ledger.lines} <= {"", "draining"}
+    await ledger.reconcile(stack.kafka.bootstrap, topics["syncs_topic"])
+
+
+async def test_sighup_takes_new_keys_and_notices_and_refuses_broken_ones(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
+    notices = directory.parent / "notices.json"
+    notices.write_text('{"notices": []}')
+    settings = {"notices": {"file": str(notices)}, "deliver": await fresh_topics()}
+    async with running(directory, stack.kafka.bootstrap, **settings) as gateway, session() as phones:
+        pids, keys_file = gateway.worker_pids(), directory / "keys.json"
+
+        async def status(headers: dict[str, str]) -> int:
+            async with phones.post(f"{gateway.public}/v1/syncs", headers=headers, json=sync()) as answer:
+                return answer.status
+
+        async def reload(until_logged: str) -> None:
+            lines = len(gateway.log_lines())
+            gateway.process.send_signal(signal.SIGHUP)
+            await until(lambda: any(line["event"] == until_logged for line in gateway.log_lines()[lines:]), 5, until_logged)
+
+        async def served_ids() -> set[str]:
+            ids = set()
+            for _ in range(20):  # from both workers, by chance of the kernel
+                async with session(keeps=False) as one, one.get(f"{gateway.public}/v1/notices") as answer:
+                    ids |= {notice["id"] for notice in (await answer.json())["notices"]} or {"none"}
+            return ids
+
+        old = gateway.headers("u1")
+        assert await status(old) == 202
+        assert await served_ids() == {"none"}
+        good, wrong_pem = keys_file.read_text(), {"tokens": [{"kid": "x", "alg": "RS256", "key": "no key"}]}
+        for broken in ("{", '{"tokens": []}', json.dumps(wrong_pem)):
+            keys_file.write_text(broken)
+            await reload("reload changed nothing")
+            assert "keys" in gateway.log_lines()[-1]["reason"]
+            assert await status(old) == 202
+        keys_file.unlink()
+        keys.make(keys_file)
+        keys_file.write_text(keys_file.read_text().replace('"dev"', '"dev-2"'))
+        notices.write_text('{"notices": [{"id": "n1", "title": {"en": "t"}, "text": {"en": "t"}}]}')
+        gateway._keys = keys.load(keys_file)
+        await reload("reloaded")
+        async with asyncio.timeout(5):  # each worker hears of it by itself
+            while await served_ids() != {"n1"}:
+                pass
+        assert (await status(old), await status(gateway.headers("u1"))) == (401, 202)
+        notices.write_text("{")
+        await reload("reload changed nothing")
+        assert await served_ids() == {"n1"}
+        assert gateway.worker_pids() == pids
+        # A worker that starts while the file is broken serves syncs all the same.
+        os.kill(pids[0], signal.SIGKILL)
+        await until_gone(pids[:1], 5)
+        await until_serving(gateway)
+        assert good != keys_file.read_text()
+        assert await status(gateway.headers("u1")) == 202
+
+
+def gateway_command(directory: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
+    command = (sys.executable, "-m", "gateway", *arguments)
+    return subprocess.run(command, cwd=ROOT, env=environ | {"GATEWAY_DATA_DIR": str(directory)}, capture_output=True, text=True, timeout=30, check=False)
+
+
+WRONG = [
+    ("[http]\nbnid = 'x:1'", "http: Object contains unknown field `bnid`"),
+    ("[process]\nworkers = 1000", "process.workers: "),
+    ("[deliver]\nstall_ms = 9000", "deliver.stall_ms must not exceed deliver.timeout_ms"),
+    ("[deliver", "not valid TOML"),
+    ("[identity]\nkeys_file = '/nowhere/keys.json'", "keys file /nowhere/keys.json: cannot be read"),
+]
+
+
+@pytest.mark.parametrize(("settings", "complaint"), WRONG, ids=[settings for settings, _ in WRONG])
+def test_a_wrong_setting_is_one_line_and_exit_2(directory: Path, settings: str, complaint: str) -> None:
+    directory.mkdir()
+    keys.make(directory / "keys.json")
+    (directory / "gateway.toml").write_text(settings)
+    ended = gateway_command(directory, "--config", str(directory / "gateway.toml"))
+    assert (ended.returncode, ended.stdout) == (2, "")
+    [line] = ended.stderr.splitlines()
+    assert line.startswith("sluicegate: ")
+    assert complaint in line
+
+
+@pytest.mark.parametrize("taken", ["http", "ops"])
+def test_a_port_in_use_ends_the_start_before_the_other_opens(directory: Path, taken: str) -> None:
+    directory.mkdir()
+    keys.make(directory / "keys.json")
+    with free_port() as busy, free_port() as free:
+        busy.listen()
+        ports = {taken: busy.getsockname()[1], ("ops" if taken == "http" else "http"): free.getsockname()[1]}
+        free.close()
+        config = directory / "gateway.toml"
+        config.write_text("".join(f"[{section}]\nbind = '127.0.0.1:{port}'\n" for section, port in ports.items()))
+        environ = os.environ | {"GATEWAY_DATA_DIR": str(directory)}
+        with subprocess.Popen((sys.executable, "-m", "gateway", "--config", str(config)), cwd=ROOT, env=environ, stderr=subprocess.PIPE, text=True) as process:
+            while process.poll() is None:
+                with socket.socket() as visitor:
+                    assert visitor.connect_ex(("127.0.0.1", ports["ops" if taken == "http" else "http"])) != 0
+                time.sleep(0.0005)
+            assert process.stderr is not None
+            [line] = process.stderr.read().splitlines()
+    assert process.returncode == 2
+    assert line == f"sluicegate: {taken}.bind 127.0.0.1:{ports[taken]}: Address already in use"
+
+
+@contextlib.contextmanager
+def free_port() -> Iterator[socket.socket]:
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("127.0.0.1", 0))
+        yield sock
+
+
+def test_check_config_shows_what_is_in_force_and_no_secret(directory: Path) -> None:
+    directory.mkdir()
+    (directory / "gateway.toml").write_text("[redis]\nurl = 'redis://u:hunter2@cache:6379/0'\n[process]\nworkers = 3\n")
+    ended = gateway_command(directory, "check-config", "--config", str(directory / "gateway.toml"))
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert 'redis.url = "redis://u:***@cache:6379/0"' in ended.stdout.splitlines()
+    assert "process.workers = 3" in ended.stdout.splitlines()
+    assert "hunter2" not in ended.stdout
+
+
+def test_the_token_command_mints_for_a_possible_user(directory: Path) -> None:
+    made = gateway_command(directory, "keys")
+    assert (made.returncode, (directory / "keys.json").stat().st_mode & 0o777) == (0, 0o600)
+    token = gateway_command(directory, "token", "--user", "u1")
+    assert (token.returncode, token.stdout.count("."), token.stderr) == (0, 2, "")
+    for user in ("", "a b", "홍길동", "x" * 129):
+        refused = gateway_command(directory, "token", "--user", user)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert refused.stderr.startswith("sluicegate: --user: want ")
+
+
+async def test_every_log_line_is_json(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
+    async with running(directory, stack.kafka.bootstrap, deliver=await fresh_topics()) as gateway:
+        os.kill(gateway.worker_pids()[0], signal.SIGKILL)
+        await until(lambda: '"a worker ended"' in gateway.log(), 5, "a death in the log")
+        await until_serving(gateway)
+    for line in gateway.log().splitlines():
+        said = json.loads(line)
+        assert said.keys() >= {"time", "level", "process", "event"}
+    assert {"supervisor", "worker-0", "worker-1"} >= {said["process"] for said in gateway.log_lines()} > {"supervisor"}

@@ -1,0 +1,75 @@
+"""Counters outlive the process that counts; gauges do not."""
+
+import subprocess
+import sys
+
+import pytest
+
+from gateway.board import Board
+
+REQUESTS = ("sluicegate_requests_total", "syncs", "202")
+
+
+def test_a_successor_counts_on_and_starts_with_gauges_at_zero() -> None:
+    board = Board.create(workers=2)
+    first = board.slots[0]
+    first.counter(*REQUESTS).add(3)
+    first.gauge("sluicegate_connections").set(7)
+    first.histogram("sluicegate_ack_seconds", "syncs").observe(0.2)
+    successor = Board(board.fd, workers=2).slots[0]
+    successor.zero_gauges()
+    successor.counter(*REQUESTS).add()
+    assert first.counter(*REQUESTS).value == 4
+    assert first.gauge("sluicegate_connections").value == 0
+    assert sum(first.histogram("sluicegate_ack_seconds", "syncs").counts) == 1
+
+
+def test_slots_do_not_touch_each_other() -> None:
+    board = Board.create(workers=2)
+    for n, slot in enumerate(board.slots):
+        slot.counter(*REQUESTS).add(n + 1)
+        slot.gauge("sluicegate_connections").set(n + 0.5)
+    board.slots[1].zero_gauges()
+    assert [slot.counter(*REQUESTS).value for slot in board.slots] == [1, 2, 3]
+    assert [slot.gauge("sluicegate_connections").value for slot in board.slots] == [0.5, 0, 2.5]
+    assert board.supervisor is board.slots[2]
+
+
+def test_a_histogram_counts_by_upper_bound_and_sums() -> None:
+    histogram = Board.create(workers=1).slots[0].histogram("sluicegate_ack_seconds", "signups")
+    # Bounds are inclusive; beyond the last one is +Inf.
+    rows = [(0.0, 0), (0.001, 0), (0.0011, 1), (10.0, 12), (10.1, 13), (1e6, 13)]
+    for seconds, bucket in rows:
+        before = histogram.counts
+        histogram.observe(seconds)
+        assert [index for index, count in enumerate(histogram.counts) if count != before[index]] == [bucket], seconds
+    assert histogram.sum_s == pytest.approx(sum(seconds for seconds, _ in rows))
+    histogram.observe(0.01, times=50)
+    assert sum(histogram.counts) == len(rows) + 50
+
+
+def test_what_is_not_in_the_catalogue_is_an_error_at_once() -> None:
+    slot = Board.create(workers=1).slots[0]
+    for wrong in (("sluicegate_requests_total",), ("sluicegate_requests_total", "syncs", "299"), ("sluicegate_nothing_total",)):
+        with pytest.raises(KeyError):
+            slot.counter(*wrong)
+    with pytest.raises(KeyError):
+        slot.gauge("sluicegate_kafka_rebuilds_total")
+    assert slot.counters_by("sluicegate_requests_total", "syncs").keys() >= {"202", "503"}
+
+
+_CHILD = """
+import sys
+from gateway.board import Board
+fd, worker = int(sys.argv[1]), int(sys.argv[2])
+count = Board(fd, workers=2).slots[worker].counter("sluicegate_requests_total", "syncs", "202")
+for _ in range(20_000):
+    count.add()
+"""
+
+
+def test_two_processes_count_through_the_inherited_fd() -> None:
+    board = Board.create(workers=2)
+    children = [subprocess.Popen((sys.executable, "-c", _CHILD, str(board.fd), str(worker)), pass_fds=(board.fd,)) for worker in (0, 1)]
+    assert [child.wait(timeout=30) for child in children] == [0, 0]
+    assert [slot.counter(*REQUESTS).value for slot in board.slots] == [20_000, 20_000, 0]
