@@ -14,9 +14,9 @@ no await, no clock, no random, no I/O.
 
 The import rule (tests/test_architecture.py holds it):
 
-    __main__ → supervisor → worker → accept → admit, check, deliver → core → stdlib, msgspec
-    leaves anyone may use, which import nothing of ours: errors, clock, metrics, logs
-    one library, one door:  aiohttp in accept, body, connection, reply, supervisor, worker and ops/;
+    __main__ → supervisor, worker → accept → body, admit, check, deliver → core → stdlib, msgspec
+    leaves anyone may use, which import none but each other: errors, clock, metrics, logs
+    one library, one door:  aiohttp in accept, body, connection, reply, supervisor and ops/;
     the Kafka client in kafka; prometheus_client in ops/; PyJWT in identity.
     Only config reads the environment, only clock reads the clock.
 

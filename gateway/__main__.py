@@ -93,7 +93,13 @@ def _run(config: Config, arguments: argparse.Namespace) -> int:
         return await Supervisor(config, secrets, arguments.config).run()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(supervise())
+        try:
+            return runner.run(supervise())
+        except ConfigError:
+            raise
+        except Exception as exc:  # noqa: BLE001 - the last door: frames without the text of what failed
+            logs.error("the supervisor failed", exc=exc)
+            return 1
 
 
 def _worker(control_fd: int) -> int:

@@ -6,11 +6,12 @@ slowest line we serve, or 408.  aiohttp has no deadline for bodies.
 """
 
 import asyncio
-from typing import Final, NamedTuple
+from typing import Final
 
 from aiohttp import StreamReader, web
 from aiohttp.http import HttpVersion11
 from aiohttp.http_exceptions import HttpProcessingError
+from msgspec import Struct
 
 from gateway.board import Slot
 from gateway.check import unfold
@@ -19,7 +20,7 @@ from gateway.config import Http
 from gateway.errors import Refusal
 
 
-class BodyHead(NamedTuple):
+class BodyHead(Struct, frozen=True):
     """What a request's head says of its body."""
 
     is_gzip: bool

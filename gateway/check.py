@@ -57,7 +57,7 @@ def check_sync(forge: Forge, member: Member, body: bytes, received_us: int) -> C
     sync = read_sync(body)
     if isinstance(sync, Malformed | Invalid):
         raise _refusal(sync)
-    valid = [sample for sample in sync.samples if isinstance(sample, Sample)]
+    valid = sync.valid
     device = (sync.device_id, sync.platform, sync.app_version)
     records = list(forge.syncs(member.user, device, valid, received_us))
     if len(valid) == len(sync.samples) and len({record.event_id for record in records}) == len(records):

@@ -202,6 +202,7 @@ def _contradictions(config: Config) -> Iterator[tuple[bool, str]]:
     yield http.bind == config.ops.bind and not http.bind.endswith(":0"), "http.bind and ops.bind must differ"
     for name, bind in (("http.bind", http.bind), ("ops.bind", config.ops.bind)):
         yield int(bind.rpartition(":")[2]) > _PORT_MAX, f"{name}: {bind}: want a port of at most {_PORT_MAX}"
+    yield not _is_url(config.redis.url), "redis.url: want an address such as redis://127.0.0.1:6379/0"
     for address in http.trusted_proxies:
         yield not _is_network(address), f"http.trusted_proxies: {address!r}: want an address or a network such as 10.0.0.0/8"
 
@@ -209,6 +210,14 @@ def _contradictions(config: Config) -> Iterator[tuple[bool, str]]:
 def _is_network(text: str) -> bool:
     try:
         ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_url(text: str) -> bool:
+    try:
+        urlsplit(text).port  # noqa: B018 - both may raise
     except ValueError:
         return False
     return True

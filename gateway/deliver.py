@@ -139,12 +139,13 @@ class Deliverer:
             ConfigError: with `is_strict`, Kafka answered and a topic cannot promise what a 202 says.
         """
         try:
-            self._apply(await self._broker.connect())
+            topics = await self._broker.connect()
         except BrokerAway as exc:
             logs.warning("kafka is away at start", reason=str(exc))
             self._broken.set()
         else:
             self._connected.set()
+            self._apply(topics)
             names = [self._names[kind] for kind, fault in self._faults.items() if fault == "single-copy"]
             if names and is_strict:
                 raise ConfigError(f"{', '.join(names)}: fewer than 3 copies or min.insync.replicas below 2; set deliver.allow_single_copy to accept that")
@@ -237,14 +238,14 @@ class Deliverer:
             tries = 0
             while not self._connected.is_set():
                 try:
-                    self._apply(await self._broker.connect())
+                    topics = await self._broker.connect()
                 except BrokerAway:
                     await asyncio.sleep(_BACKOFF_S[min(tries, len(_BACKOFF_S) - 1)])
                     tries += 1
                 else:
                     self._broken.clear()
                     self._connected.set()
-            self._look()
+                    self._apply(topics)
             self._depart()
 
     async def _watch(self) -> None:
@@ -298,7 +299,8 @@ class Deliverer:
         batch_bytes_max = min(self._settings.batch_bytes_max, topic.batch_bytes_max)
         for lane in lanes:
             lane.batch_bytes_max = batch_bytes_max
-        # A topic never loses partitions; one made anew with fewer fails its sends until a restart.
+        # A topic loses partitions only by being made anew: what waits for those is told so when its time is up.
+        del lanes[topic.partitions :]
         for partition in range(len(lanes), topic.partitions):
             lane = Lane(topic.name, partition, batch_bytes_max)
             lanes.append(lane)

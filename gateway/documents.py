@@ -60,6 +60,6 @@ def _notices(path: str) -> Document:
             notices = msgspec.json.decode(Path(path).read_bytes(), type=Notices)
         except OSError as exc:
             raise ConfigError(f"notices.file {path}: cannot be read: {exc.strerror}") from exc
-        except msgspec.DecodeError as exc:
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
             raise ConfigError(f"notices.file {path}: {exc}") from exc
     return _document(_JSON, msgspec.json.encode(notices))

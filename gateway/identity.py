@@ -43,8 +43,11 @@ class _Header(msgspec.Struct):
     alg: str
 
 
-class _Claims(msgspec.Struct):
+class _Times(msgspec.Struct):
+    """Of the claims: from when and until when the token is good, in seconds since the epoch."""
+
     exp: float
+    nbf: float = 0.0
 
 
 class Identity:
@@ -91,7 +94,7 @@ class Identity:
         return member
 
     def _verify(self, token: str, now_s: float) -> Member:
-        alg, key = self._look(token, now_s)
+        alg, key, times = self._look(token, now_s)
         try:
             claims = jwt.decode(
                 token,
@@ -99,27 +102,25 @@ class Identity:
                 algorithms=[alg],
                 audience=self._settings.audience,
                 issuer=self._settings.issuer,
-                leeway=self._settings.leeway_s,
-                options={"require": ["exp", "iss", "aud", "sub"]},
+                # Times have been looked at, by our clock and not by the library's.
+                options={"require": ["exp", "iss", "aud", "sub"], "verify_exp": False, "verify_nbf": False, "verify_iat": False},
             )
-        except jwt.ExpiredSignatureError:
-            raise _expired() from None
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as exc:
             raise _invalid(_WHY.get(type(exc), "not acceptable here")) from None
         user = claims["sub"]
         if not isinstance(user, str) or not _USER.fullmatch(user):
             raise _invalid("sub: want 1 to 128 printable ASCII characters")
         key_bytes = user.encode()
-        return Member(user, key_bytes, self._key_hash(key_bytes), float(claims["exp"]) + self._settings.leeway_s)
+        return Member(user, key_bytes, self._key_hash(key_bytes), times.exp + self._settings.leeway_s)
 
-    def _look(self, token: str, now_s: float) -> tuple[str, str | bytes]:
-        """The cheap looks, before any signature: (algorithm, key) to verify with."""
+    def _look(self, token: str, now_s: float) -> "tuple[str, str | bytes, _Times]":
+        """The cheap looks, before any signature: algorithm and key to verify with, and how long the token is good."""
         if len(token) > self._settings.token_bytes_max or not _COMPACT.fullmatch(token):
             raise _invalid("want a compact JWT of at most identity.token_bytes_max bytes")
         header_part, claims_part, _ = token.split(".")
         try:
             header = msgspec.json.decode(_unbase64url(header_part), type=_Header)
-            claims = msgspec.json.decode(_unbase64url(claims_part), type=_Claims)
+            times = msgspec.json.decode(_unbase64url(claims_part), type=_Times)
         except (msgspec.DecodeError, ValueError, RecursionError):
             raise _invalid("header wants kid and alg, payload wants exp") from None
         alg, key = self._keys.get(header.kid, ("", b""))
@@ -127,16 +128,17 @@ class Identity:
             raise _invalid("unknown kid")
         if header.alg != alg:
             raise _invalid("this kid's key pins another alg")
-        if claims.exp + self._settings.leeway_s <= now_s:
+        if times.exp + self._settings.leeway_s <= now_s:
             raise _expired()
-        return alg, key
+        if times.nbf - self._settings.leeway_s > now_s:
+            raise _invalid("not valid yet")
+        return alg, key, times
 
 
 _WHY: Final[dict[type[Exception], str]] = {
     jwt.InvalidSignatureError: "wrong signature",
     jwt.InvalidAudienceError: "wrong aud",
     jwt.InvalidIssuerError: "wrong iss",
-    jwt.ImmatureSignatureError: "not valid yet",
     jwt.MissingRequiredClaimError: "a claim is missing: want exp, iss, aud, sub",
 }
 

@@ -105,6 +105,8 @@ class Kafka:
         try:
             async with asyncio.timeout(self._connect_timeout_s):
                 await producer.start()
+                for name in topics:  # else the first send asks, and no discard ends that wait
+                    await producer.partitions_for(name)
         except (kafka_errors.KafkaError, OSError, TimeoutError) as exc:
             self._tear_down(producer)
             raise BrokerAway(type(exc).__name__) from exc
@@ -179,7 +181,11 @@ class Kafka:
     def _tear_down(self, producer: AIOKafkaProducer) -> None:
         # No public way leads past flush(), which hangs while a broker is away (aiokafka #1101).
         producer._closed = True  # noqa: SLF001
-        producer._message_accumulator.fail_all(kafka_errors.ProducerClosed())  # noqa: SLF001
+        accumulator = producer._message_accumulator  # noqa: SLF001
+        accumulator.fail_all(kafka_errors.ProducerClosed())
+        for queued in accumulator._batches.values():  # noqa: SLF001
+            for batch in queued:
+                batch._drain_waiter.exception()  # noqa: SLF001 - looked at, so that asyncio does not report it as forgotten
         task = asyncio.get_running_loop().create_task(_close_sockets(producer))
         self._teardowns.add(task)
         task.add_done_callback(self._teardowns.discard)

@@ -79,6 +79,8 @@ def load(path: Path) -> Keys:
         keys = msgspec.json.decode(path.read_bytes(), type=Keys)
     except OSError as exc:
         raise ConfigError(f"keys file {path}: cannot be read: {exc.strerror} (`sluicegate keys` makes one for development)") from exc
+    except UnicodeDecodeError as exc:
+        raise ConfigError(f"keys file {path}: not UTF-8") from exc
     except msgspec.DecodeError as exc:
         # A ValidationError names a place and a type, never a value; a syntax error names an offset.
         raise ConfigError(f"keys file {path}: {exc}") from exc

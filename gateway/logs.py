@@ -27,7 +27,8 @@ class _JsonLines(logging.Formatter):
             "time": at.isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "process": record.processName,
-            "event": record.getMessage(),
+            # Of asyncio's messages the first line alone: the others show a failed task, and so its input.
+            "event": record.getMessage().partition("\n")[0],
             **getattr(record, "fields", {}),
         }
         if record.exc_info and record.exc_info[0] is not None:

@@ -23,6 +23,7 @@ _JSON: Final = "application/json"
 _PROBLEM_JSON: Final = "application/problem+json"
 # Heads begin in a few ways only: (status, content type, cache) → their first lines.
 _BEGINNINGS: Final[dict[tuple[int, str, str], str]] = {}
+_ALL_ACCEPTED: Final = b'{"durability":"kafka","accepted":%d,"ack_through":%b,"results":[]}'
 _encode = msgspec.json.Encoder().encode
 
 
@@ -97,6 +98,10 @@ class Replies:
 
     def receipt(self, told: Receipt, retry_after_s: int | None) -> Answer:
         """202 for a sync of which something is durable; `retry_after_s` where something is not."""
+        if not told.results:
+            # Nearly all of them: formatting this costs a quarter of encoding it.
+            ack_through = b"null" if told.ack_through is None else b"%d" % told.ack_through
+            return self._answer(202, _JSON, _ALL_ACCEPTED % (told.accepted, ack_through))
         more = () if retry_after_s is None else (("Retry-After", str(retry_after_s)),)
         return self._answer(202, _JSON, _encode({"durability": "kafka", **_told(told)}), more=more)
 

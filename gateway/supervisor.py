@@ -260,10 +260,11 @@ class Supervisor:
         for seat in self._seats:
             if seat.is_ready:
                 seat.tell(Drain())
-            elif seat.process is not None:
+                continue
+            self._hand_over(seat)  # whoever is told to drain still hears this, and serves what waits there
+            if seat.process is not None:
                 with contextlib.suppress(ProcessLookupError):
                     seat.process.kill()  # not serving yet: nothing of anybody's is lost
-                self._hand_over(seat)
         now = asyncio.create_task(_until(self._stopping_now))
         ended = asyncio.create_task(_all_of(sitting))
         await asyncio.wait([now, ended], timeout=self._config.process.drain_s, return_when=asyncio.FIRST_COMPLETED)

@@ -303,10 +303,26 @@ async def test_a_lost_ack_means_the_same_event_twice_and_never_not_at_all() -> N
 
 
 @in_virtual_time
+async def test_a_loss_closes_the_door_at_once() -> None:
+    """Not with the next look around: until there is contact, bodies would be read for nothing."""
+    async with world() as w:
+        w.broker.latency_s = 1
+        w.send("a")
+        await w.until(0.11)
+        assert w.deliverer.is_open("syncs")
+        w.broker.kill()
+        await w.until(0.111)
+        assert not w.deliverer.is_open("syncs")
+        assert w.light == "connecting"
+
+
+@in_virtual_time
 async def test_while_away_contact_is_tried_again_and_again_and_everyone_told_at_once() -> None:
     async with world() as w:
         w.broker.kill()
         assert await w.send("a") == [U]  # it was sent and lost, and waited out its time
+        await w.until(6)
+        assert w.deliverer.held_bytes == 0  # nobody waits for it: it is not kept for a Kafka that may stay away
         assert not w.deliverer.is_open("syncs")
         assert await w.send("b") == [W]
         w.broker.revive()

@@ -53,7 +53,6 @@ def test_a_missing_file_stops_the_start(tmp_path: Path) -> None:
         Documents(str(tmp_path / "none.json"), 60)
 
 
-@pytest.mark.xfail(reason="msgspec raises UnicodeDecodeError, which is no DecodeError: documents.py (and keys.py) let it through")
 def test_a_file_that_is_not_utf8_stops_the_start(path: Path) -> None:
     path.write_bytes(b'{"notices": [{"id": "\xff", "title": {}, "text": {}}]}')
     with pytest.raises(ConfigError):

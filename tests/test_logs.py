@@ -63,7 +63,6 @@ def test_an_error_is_logged_by_type_and_place_but_never_by_its_text(configured: 
     assert SECRET not in json.dumps(line, ensure_ascii=False)
 
 
-@pytest.mark.xfail(reason="logs.py logs all of asyncio's message, which has the repr of the failed task in it; its first line is enough")
 async def test_what_asyncio_reports_quotes_no_error_either(configured: Callable[[], Lines]) -> None:
     """A task nobody awaited is our bug and must be seen; asyncio puts the error's text into its message."""
     lines = configured()

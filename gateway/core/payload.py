@@ -80,24 +80,6 @@ class Sync(Struct, frozen=True):
     samples: Annotated[list[Sample], Meta(min_length=1, max_length=SAMPLES_MAX)]
 
 
-class _PlainSync(Struct, frozen=True):
-    """The same without patterns."""
-
-    device_id: Annotated[str, Meta(min_length=1, max_length=128)]
-    platform: Annotated[str, Meta(min_length=1, max_length=32)]
-    app_version: Annotated[str, Meta(min_length=1, max_length=32)]
-    samples: Annotated[list[_PlainSample], Meta(min_length=1, max_length=SAMPLES_MAX)]
-
-
-class _LooseSync(Struct, frozen=True):
-    """The same with its samples still unread."""
-
-    device_id: DeviceId
-    platform: Label
-    app_version: Label
-    samples: Annotated[list[Raw], Meta(min_length=1, max_length=SAMPLES_MAX)]
-
-
 class Flaw(Struct, frozen=True):
     """One sample that is invalid: why, where, and its names where they can be read."""
 
@@ -115,6 +97,33 @@ class SyncBody(Struct, frozen=True):
     platform: str
     app_version: str
     samples: Sequence[Sample | Flaw]
+
+    @property
+    def valid(self) -> Sequence[Sample]:
+        """The samples without a flaw."""
+        return [sample for sample in self.samples if isinstance(sample, Sample)]
+
+
+class _PlainSync(SyncBody, frozen=True):
+    """A sync without a flaw, read without patterns."""
+
+    device_id: Annotated[str, Meta(min_length=1, max_length=128)]
+    platform: Annotated[str, Meta(min_length=1, max_length=32)]
+    app_version: Annotated[str, Meta(min_length=1, max_length=32)]
+    samples: Annotated[list[_PlainSample], Meta(min_length=1, max_length=SAMPLES_MAX)]
+
+    @property
+    def valid(self) -> Sequence[Sample]:
+        return self.samples
+
+
+class _LooseSync(Struct, frozen=True):
+    """A sync with its samples still unread."""
+
+    device_id: DeviceId
+    platform: Label
+    app_version: Label
+    samples: Annotated[list[Raw], Meta(min_length=1, max_length=SAMPLES_MAX)]
 
 
 class Device(Struct, frozen=True):
@@ -162,6 +171,10 @@ _LOOSE_SYNC: Final = msgspec.json.Decoder(_LooseSync)
 _SAMPLE: Final = msgspec.json.Decoder(Sample)
 _SIGNUP: Final = msgspec.json.Decoder(Signup)
 _SAMPLE_FIELDS: Final = tuple(f'"{name}"'.encode() for name in ("seq", "day", "steps", "recorded_at", "source"))
+# Two around each name and each string: 4 names, 3 strings; per sample 5 and 3 (day, recorded_at, source); 1 and 1.
+_SYNC_QUOTES: Final = 2 * (4 + 3)
+_SAMPLE_QUOTES: Final = 2 * (5 + 3)
+_ID_QUOTES: Final = 2 * (1 + 1)
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _NAMED_TWICE: Final = "named twice in one object"
 _SYNC_FIELDS: Final = (b'"device_id"', b'"platform"', b'"app_version"', b'"samples"')
@@ -176,10 +189,12 @@ def read_sync(body: bytes) -> SyncBody | Malformed | Invalid:
         return _read_sync_by_sample(body)
     except (msgspec.DecodeError, ValueError, RecursionError) as exc:
         return _malformed(exc)
-    samples = sync.samples
-    if b"\\" not in body and _names_are_unique(body, samples) and all(_DAY.fullmatch(day) for day in {s.day for s in samples}):
-        return SyncBody(sync.device_id, sync.platform, sync.app_version, samples)
-    return _read_sync_by_sample(body)
+    if b"\\" in body or not _names_are_unique(body, sync.valid):
+        return _read_sync_by_sample(body)
+    for day in {sample.day for sample in sync.valid}:
+        if not _DAY.fullmatch(day):
+            return _read_sync_by_sample(body)
+    return sync
 
 
 def _names_are_unique(body: bytes, samples: Sequence[Sample]) -> bool:
@@ -192,9 +207,7 @@ def _names_are_unique(body: bytes, samples: Sequence[Sample]) -> bool:
     A null `id`, or a value that equals a name, only costs the closer look.
     """
     ids = len(samples) - [sample.id for sample in samples].count(None)
-    names = len(_SYNC_FIELDS) + len(_SAMPLE_FIELDS) * len(samples) + ids
-    strings = 3 + 3 * len(samples) + ids  # device_id, platform, app_version; day, recorded_at, source
-    if body.count(b'"') == 2 * (names + strings):
+    if body.count(b'"') == _SYNC_QUOTES + _SAMPLE_QUOTES * len(samples) + _ID_QUOTES * ids:
         return True
     return (
         all(body.count(name) == 1 for name in _SYNC_FIELDS) and all(body.count(name) == len(samples) for name in _SAMPLE_FIELDS) and body.count(b'"id"') == ids

@@ -8,7 +8,7 @@ or refused for good may be forgotten, one to be sent again may not.
 
 from collections.abc import Iterator, Sequence
 from enum import Enum
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from msgspec import Struct
 
@@ -50,7 +50,7 @@ class Entry(Struct, frozen=True):
     detail: str | None = None
 
 
-class Receipt(NamedTuple):
+class Receipt(Struct, frozen=True):
     """A sync's answer before it is put into HTTP.
 
     `outcome` is "unknown" where a sample to be sent again may be in Kafka all the same.
@@ -67,7 +67,7 @@ class Receipt(NamedTuple):
 def receipt(lines: Sequence[Line], outcomes: Sequence[Outcome]) -> Receipt:
     """Fold the fates of all samples into one answer.  `outcomes` is by position of the record."""
     if len(lines) == len(outcomes) == outcomes.count(Outcome.DURABLE):
-        return Receipt(202, len(lines), ack_through(lines, frozenset()), [], has_retry=False, outcome="none")
+        return Receipt(202, len(lines), ack_through(lines, _NOBODY), [], False, "none")
     results = list(_entries(lines, outcomes))
     accepted = len(lines) - len(results)
     retried = {entry.index for entry in results if entry.status == "retry"}
@@ -77,13 +77,16 @@ def receipt(lines: Sequence[Line], outcomes: Sequence[Outcome]) -> Receipt:
     return Receipt(status, accepted, ack_through(lines, retried), results, bool(retried), outcome)
 
 
+_NOBODY: Final[frozenset[int]] = frozenset()
+
+
 def ack_through(lines: Sequence[Line], retried: "set[int] | frozenset[int]") -> int | None:
     """The largest `seq` of this request such that no sample at or below it has to be sent again.
 
     Samples without a readable `seq` do not count.  None when there is no such `seq`.
     """
     if not retried:
-        return max((line.seq for line in lines if line.seq is not None), default=None)
+        return max([line.seq for line in lines if line.seq is not None], default=None)
     kept = min((s for i in retried if (s := lines[i].seq) is not None), default=None)
     return max((s for line in lines if (s := line.seq) is not None and (kept is None or s < kept)), default=None)
 

@@ -268,7 +268,6 @@ async def test_what_waited_goes_on_when_the_broker_does(frozen: Frozen) -> None:
         await send
 
 
-@pytest.mark.xfail(reason="kafka.py: the first send of a producer asks for its topic; a discard does not end that, connect_timeout_s does")
 async def test_the_first_send_of_a_producer_ends_with_its_discard_too(own_stack: Devstack, closing: list[Callable[[], Awaitable[None]]]) -> None:
     real = kafka(own_stack.kafka.bootstrap, "frozen", connect_timeout_s=2.0)
     closing.extend((own_stack.kafka.resume, real.close))
@@ -282,7 +281,6 @@ async def test_the_first_send_of_a_producer_ends_with_its_discard_too(own_stack:
     assert [type(one.exception()) for one in done] == [BrokerAway]
 
 
-@pytest.mark.xfail(reason="kafka.py: fail_all leaves the drain waiters of queued batches with errors nobody looks at; asyncio logs each")
 async def test_a_discard_leaves_no_error_forgotten(own_stack: Devstack, closing: list[Callable[[], Awaitable[None]]]) -> None:
     real = kafka(own_stack.kafka.bootstrap, "frozen")
     closing.extend((own_stack.kafka.resume, real.close))

@@ -12,7 +12,7 @@ from devstack.background import read_state
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import CommandLine, Wait
+    from tests.devstack.conftest import CommandLine, Wait
 
 
 def _pids(data_dir: Path) -> list[int]:

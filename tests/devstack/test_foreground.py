@@ -18,7 +18,7 @@ from devstack.ports import HOST
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import CommandLine, Wait
+    from tests.devstack.conftest import CommandLine, Wait
 
 # A command that says where it is and what it was given, and drains on SIGTERM.
 _CHILD = """

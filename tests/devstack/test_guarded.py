@@ -14,7 +14,7 @@ from devstack.errors import StartFailed
 from devstack.guarded import start_guarded
 
 if TYPE_CHECKING:
-    from conftest import Wait
+    from tests.devstack.conftest import Wait
 
 _STUBBORN = "trap '' TERM; echo ready; while :; do sleep 1; done"
 _SLEEPER = ("sleep", "1000")

@@ -63,8 +63,8 @@ async def finish(begun: tuple[asyncio.StreamReader, asyncio.StreamWriter, bytes]
 
 async def test_a_drain_loses_and_refuses_nobody(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
     topics, lag_s = await fresh_topics(), 1.5
-    settings = {"deliver": topics, "process": {"drain_lag_s": lag_s}, "http": {"body_grace_s": 10}}
-    async with running(directory, stack.kafka.bootstrap, **settings) as gateway:
+    # The slow one's body takes longer than the default lets it.
+    async with running(directory, stack.kafka.bootstrap, deliver=topics, process={"drain_lag_s": lag_s}, http={"body_grace_s": 10}) as gateway:
         pids = [gateway.process.pid, *gateway.worker_pids()]
         clock = asyncio.get_running_loop().time
         async with load(gateway, phones=8) as kept, load(gateway, phones=8, keeps=False, prefix="fresh") as fresh:
