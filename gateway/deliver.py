@@ -14,10 +14,12 @@ request needs a timer of its own.
 
 When Kafka fails:
 
-    a send raises, or the oldest batch is older than timeout_ms
-      → discard the producer, put lost batches back in front, connect anew (0.1 … 1 s apart)
+    the producer is past repair, or the oldest batch is older than timeout_ms
+      → discard it, put lost batches back in front, connect anew (0.1 … 1 s apart)
+    one partition fails
+      → it alone is closed for a while and tries again; the others go on
     the batch is refused for its content
-      → the same, and halve that lane's batches until the culprit stands alone
+      → halve that lane's batches until the culprit stands alone
     no ack for stall_ms, or no producer
       → new requests are refused before their body is read (`is_open`)
 """
@@ -35,12 +37,13 @@ from gateway.core.event import Record
 from gateway.core.lane import Delivery, Lane
 from gateway.core.light import INDEX, REASONS
 from gateway.core.receipt import Outcome
-from gateway.errors import BatchRefused, BrokerAway, ConfigError
+from gateway.errors import BatchRefused, BrokerAway, ConfigError, PartitionFailed
 from gateway.kafka import Broker, Topic
 from gateway.kafka import key_hash as hash_of
 
 _TICK_S: Final = 0.05
 _TOPICS_EVERY_S: Final = 30.0  # how late a changed setting or a new partition is noticed
+_LIVED_S: Final = 5.0  # a producer that lived so long was not the fault
 _BACKOFF_S: Final = (0.1, 0.2, 0.5, 1.0)
 
 
@@ -64,6 +67,7 @@ class Deliverer:
         self._is_open = dict.fromkeys(self._names, False)
         self._connected = asyncio.Event()
         self._broken = asyncio.Event()
+        self._connected_s = 0.0
         self._reason = "not-asked"
         self._single_copies = False
         self._watchers: list[asyncio.Task[None]] = []
@@ -145,6 +149,7 @@ class Deliverer:
             self._broken.set()
         else:
             self._connected.set()
+            self._connected_s = self._monotonic_s()
             self._apply(topics)
             names = [self._names[kind] for kind, fault in self._faults.items() if fault == "single-copy"]
             if names and is_strict:
@@ -193,6 +198,8 @@ class Deliverer:
             while self._connected.is_set() and (batch := lane.take(self._monotonic_s())):
                 await self._send(lane, [item[0] for item in batch])
                 self._count_held()
+                if (pause_s := lane.closed_until_s - self._monotonic_s()) > 0:
+                    await asyncio.sleep(pause_s)
         finally:
             del self._serving[lane]
 
@@ -207,10 +214,13 @@ class Deliverer:
         try:
             await self._broker.send(lane.topic, lane.partition, records)
         except BatchRefused as exc:
+            self._batches["refused"].add()
             if lane.refused():
                 logs.error("kafka refuses a record for good", topic=lane.topic, event_id=records[0].event_id, reason=str(exc))
-            self._batches["refused"].add()
-            self._rebuild(f"batch refused: {exc}")
+        except PartitionFailed as exc:
+            self._batches["lost"].add()
+            lane.failed(self._monotonic_s())
+            logs.warning("a kafka partition fails", topic=lane.topic, partition=lane.partition, in_a_row=lane.failures, reason=str(exc))
         except BrokerAway as exc:
             lane.lost()
             self._batches["lost"].add()
@@ -233,9 +243,16 @@ class Deliverer:
     # Loops
 
     async def _keep_connected(self) -> None:
+        short_lives = 0
         while True:
             await self._broken.wait()
-            tries = 0
+            if self._monotonic_s() - self._connected_s > _LIVED_S:
+                short_lives = 0
+            # A producer that did not live long is not followed by another at once.
+            tries = short_lives
+            short_lives += 1
+            if tries:
+                await asyncio.sleep(_BACKOFF_S[min(tries, len(_BACKOFF_S)) - 1])
             while not self._connected.is_set():
                 try:
                     topics = await self._broker.connect()
@@ -245,6 +262,7 @@ class Deliverer:
                 else:
                     self._broken.clear()
                     self._connected.set()
+                    self._connected_s = self._monotonic_s()
                     self._apply(topics)
             self._depart()
 
@@ -287,19 +305,22 @@ class Deliverer:
                 continue
             if not topic.survives_one_disk and not self._settings.allow_single_copy:
                 faults[kind] = "single-copy"
-            self._grow(kind, topic)
+            self._fit(kind, topic)
         if faults != self._faults:
             logs.warning("kafka topics", faults={self._names[kind]: code for kind, code in faults.items()})
         self._faults = faults
         self._single_copies = any(not topic.survives_one_disk for topic in topics.values())
         self._look()
 
-    def _grow(self, kind: str, topic: Topic) -> None:
+    def _fit(self, kind: str, topic: Topic) -> None:
         lanes = self._lanes[kind]
         batch_bytes_max = min(self._settings.batch_bytes_max, topic.batch_bytes_max)
         for lane in lanes:
             lane.batch_bytes_max = batch_bytes_max
-        # A topic loses partitions only by being made anew: what waits for those is told so when its time is up.
+        # A topic loses partitions only by being made anew.
+        for lane in lanes[topic.partitions :]:
+            lane.give_up()
+            self._all_lanes.remove(lane)
         del lanes[topic.partitions :]
         for partition in range(len(lanes), topic.partitions):
             lane = Lane(topic.name, partition, batch_bytes_max)
@@ -320,6 +341,8 @@ class Deliverer:
             reason = next(iter(self._faults.values()))
         elif oldest_s > self._stall_s:
             reason = "slow"
+        elif any(lane.failures > 1 for lane in self._all_lanes):
+            reason = "partition-failing"
         else:
             reason = "single-copy-allowed" if self._single_copies else "ok"
         if reason != self._reason:

@@ -4,8 +4,9 @@
      ├── ConfigError      a setting, key or file is wrong     → one line on stderr, exit 2
      ├── Refusal          a request is refused, and why       → problem+json, see PROBLEMS
      └── BrokerError
-          ├── BrokerAway    no contact, no answer in time, or a producer past repair → rebuild
-          └── BatchRefused  this batch's content is refused for good                 → split
+          ├── BrokerAway       no contact, no answer in time, or a producer past repair → rebuild
+          ├── PartitionFailed  one partition does not take its batches                  → it alone backs off
+          └── BatchRefused     this batch's content is refused for good                 → split
 
 Third-party errors are translated at the one door of their library; what gets
 past a door all the same is a bug, is logged, and answers `internal`.
@@ -29,6 +30,10 @@ class BrokerError(SluicegateError):
 
 class BrokerAway(BrokerError):
     """No contact, no answer in time, or a producer that can only be rebuilt."""
+
+
+class PartitionFailed(BrokerError):
+    """One partition does not take its batches; the others are none the worse for it."""
 
 
 class BatchRefused(BrokerError):

@@ -5,17 +5,18 @@ at once.  Not decided here: what is sent when, and what follows from a failure
 (deliver.py).  What aiokafka does by itself that we rely on: an idempotent
 producer (acks=all) retries what may be retried, in order, for ever; so an error
 that does surface is never worth a second try with the same producer: its
-sequence numbers have advanced and every later batch of that partition would
-fail.  After any error the caller therefore discards this producer and connects
-anew.
+sequence number for that partition has advanced, and every later batch there
+would fail.  The other partitions are none the worse.  So after such an error
+the partition gets a producer of its own, until the next connect gives all of
+them a shared one again: what one partition refuses harms no neighbour.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka import errors as kafka_errors
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -23,7 +24,7 @@ from aiokafka.partitioner import murmur2
 
 from gateway import logs
 from gateway.core.event import Record
-from gateway.errors import BatchRefused, BrokerAway
+from gateway.errors import BatchRefused, BrokerAway, BrokerError, PartitionFailed
 
 # The broker looked at the batch and refuses what is in it: resending it whole cannot help.  A
 # corrupt batch is not here (a bad link, not a bad record), nor what this client has no name for.
@@ -61,7 +62,7 @@ class Broker(Protocol):
         """The topics that exist, read again.  Raises BrokerAway."""
 
     async def send(self, topic: str, partition: int, records: Sequence[Record]) -> None:
-        """Return once every in-sync copy has them.  Raises BatchRefused, BrokerAway."""
+        """Return once every in-sync copy has them.  Raises BatchRefused, PartitionFailed, BrokerAway."""
 
     def discard(self) -> None:
         """Drop the producer at once; every send still waiting raises BrokerAway."""
@@ -86,11 +87,19 @@ class Kafka:
         self._request_timeout_ms = int(request_timeout_s * 1000)
         self._batch_bytes_max = batch_bytes_max
         self._producer: AIOKafkaProducer | None = None
+        # Partitions that failed with the shared producer, and the ones of their own that some have since.
+        self._failed: set[TopicPartition] = set()
+        self._own: dict[TopicPartition, AIOKafkaProducer] = {}
         self._teardowns: set[asyncio.Task[None]] = set()
 
     async def connect(self) -> Mapping[str, Topic]:
         """A fresh idempotent producer, and the topics that exist."""
         topics = await self.topics()
+        self.discard()
+        self._producer = await self._start(topics)
+        return topics
+
+    async def _start(self, topics: Iterable[str]) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
             bootstrap_servers=self._bootstrap,
             client_id="sluicegate",
@@ -107,14 +116,13 @@ class Kafka:
                 await producer.start()
                 for name in topics:  # else the first send asks, and no discard ends that wait
                     await producer.partitions_for(name)
-        except (kafka_errors.KafkaError, OSError, TimeoutError) as exc:
-            self._tear_down(producer)
-            raise BrokerAway(type(exc).__name__) from exc
         except asyncio.CancelledError:
             self._tear_down(producer)
             raise
-        self._producer = producer
-        return topics
+        except Exception as exc:
+            self._tear_down(producer)
+            raise BrokerAway(type(exc).__name__) from exc
+        return producer
 
     async def topics(self) -> Mapping[str, Topic]:
         """The topics that exist, by name."""
@@ -127,7 +135,7 @@ class Kafka:
                 if not described:
                     return {}
                 answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in described])
-        except (kafka_errors.KafkaError, OSError, TimeoutError) as exc:
+        except Exception as exc:
             raise BrokerAway(type(exc).__name__) from exc
         finally:
             with contextlib.suppress(kafka_errors.KafkaError, OSError, TimeoutError):
@@ -138,19 +146,19 @@ class Kafka:
             name: Topic(
                 name,
                 partitions=len(partitions),
-                copies=min(len(partition["replicas"]) for partition in partitions),
+                copies=min((len(partition["replicas"]) for partition in partitions), default=0),
                 # A principal that may not read settings is shown none: promise no more than one copy.
-                in_sync_min=int(settings[name].get("min.insync.replicas") or 1),
-                batch_bytes_max=int(settings[name].get("max.message.bytes") or 1_048_588),
+                in_sync_min=int(settings.get(name, {}).get("min.insync.replicas") or 1),
+                batch_bytes_max=int(settings.get(name, {}).get("max.message.bytes") or 1_048_588),
             )
             for name, partitions in described.items()
+            if partitions
         }
 
     async def send(self, topic: str, partition: int, records: Sequence[Record]) -> None:
         """Send one batch and wait for its acknowledgement, however long that takes."""
-        producer = self._producer
-        if producer is None:
-            raise BrokerAway("not connected")
+        at = TopicPartition(topic, partition)
+        producer = await self._producer_for(at)
         batch = producer.create_batch()
         for record in records:
             if batch.append(key=record.key, value=record.value, timestamp=record.timestamp_ms, headers=record.headers) is None:
@@ -160,17 +168,49 @@ class Kafka:
             async with asyncio.timeout(self._connect_timeout_s):
                 acknowledged = await producer.send_batch(batch, topic, partition=partition)
             await acknowledged
-        except _REFUSES_CONTENT as exc:
-            raise BatchRefused(type(exc).__name__) from exc
         except (kafka_errors.KafkaError, OSError, TimeoutError, AssertionError) as exc:
             # AssertionError: the client asserts that the partition exists; topics can be made anew smaller.
-            raise BrokerAway(type(exc).__name__) from exc
+            raise self._judge(exc, at, producer) from exc
+
+    async def _producer_for(self, at: TopicPartition) -> AIOKafkaProducer:
+        shared = self._producer
+        if shared is None:
+            raise BrokerAway("not connected")
+        if at in self._own:
+            return self._own[at]
+        if at not in self._failed:
+            return shared
+        try:
+            own = await self._start([at.topic])
+        except BrokerAway as exc:
+            raise PartitionFailed(str(exc)) from exc
+        if self._producer is not shared:
+            self._tear_down(own)
+            raise BrokerAway("discarded meanwhile")
+        self._own[at] = own
+        return own
+
+    def _judge(self, exc: Exception, at: TopicPartition, producer: AIOKafkaProducer) -> BrokerError:
+        """Whom a failed send concerns: everybody, this partition, or this batch."""
+        why = type(exc).__name__
+        is_shared = producer is self._producer
+        if not is_shared and self._own.get(at) is not producer:
+            return BrokerAway("discarded meanwhile")
+        if is_shared and producer._sender.sender_task.done():  # noqa: SLF001 - nothing public tells
+            return BrokerAway(why)
+        if own := self._own.pop(at, None):
+            self._tear_down(own)
+        self._failed.add(at)
+        return BatchRefused(why) if isinstance(exc, _REFUSES_CONTENT) else PartitionFailed(why)
 
     def discard(self) -> None:
-        """Drop the producer without flush: flushing waits for a broker that may be away."""
-        if self._producer is not None:
-            self._tear_down(self._producer)
-            self._producer = None
+        """Drop all producers without flush: flushing waits for a broker that may be away."""
+        producers = [*self._own.values(), *([self._producer] if self._producer else [])]
+        self._producer = None
+        self._own.clear()
+        self._failed.clear()
+        for producer in producers:
+            self._tear_down(producer)
 
     async def close(self) -> None:
         """Discard, and wait until the sockets are closed."""

@@ -7,6 +7,7 @@ beside the real one) and has switches for what a real one does on a bad day:
     pause / resume      nothing answers; sends and contacts wait, as with a frozen broker
     kill / revive       everything outstanding and everything new raises BrokerAway
     lose_acks           batches are stored, and their producer breaks before it hears of it
+    fail                batches to a partition this is true for fail, and only they
     refuse              a batch with a record this is true for is refused for its content
 
 It judges a batch by the broker's own law: as a whole, by max.message.bytes, never in part.
@@ -21,7 +22,7 @@ from typing import Final, NamedTuple, ParamSpec
 from gateway.board import Board, Slot
 from gateway.clock import Clock
 from gateway.core.event import Header, Record
-from gateway.errors import BatchRefused, BrokerAway
+from gateway.errors import BatchRefused, BrokerAway, PartitionFailed
 from gateway.kafka import Topic
 
 # What record format 2 takes for a batch and, at least, for each record and each header.
@@ -69,6 +70,7 @@ class FakeBroker:
         self.latency_s = 0.0
         self.lose_acks = 0  # so many batches are stored and not acknowledged
         self.refuse: Callable[[Record], bool] = lambda _: False
+        self.fail: Callable[[str, int], bool] = lambda _topic, _partition: False
         self.connects = 0
         self.batches: list[list[str]] = []  # the event ids of every batch sent, in order
         self.sending = 0
@@ -159,7 +161,9 @@ class FakeBroker:
         await self._running.wait()
         topic = self._topics.get(name)
         if topic is None or partition >= topic.partitions:
-            raise BrokerAway("no such partition")
+            raise PartitionFailed("no such partition")
+        if self.fail(name, partition):
+            raise PartitionFailed("no leave to write")
         if sum(map(_bytes_min, records)) + _BATCH_BYTES > topic.batch_bytes_max or any(map(self.refuse, records)):
             raise BatchRefused("content")
         self._logs[name] += [Stored(partition, r.key, r.value, tuple(r.headers), r.timestamp_ms) for r in records]

@@ -7,7 +7,7 @@ comes in.
 
     deliver ─add()─▶ queue ─take()─▶ batch in flight ─acked()────▶ durable
                        ▲                  │          ─refused()──▶ halved, at last refused alone
-                       └──── lost() ──────┘
+                       └──── lost() ──────┘          ─failed()───▶ the same as lost, and a pause
 
 The law: records leave in the order they came.  What a lost batch held goes back
 in front, except records whose requests have been answered by then: they were
@@ -25,13 +25,14 @@ from gateway.core.receipt import Outcome
 
 # What a batch's own header takes, with room to spare (61 bytes in record format 2).
 BATCH_HEADER_BYTES: Final = 128
+PAUSES_S: Final = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
 _RECORDS_MAX: Final = 1_000_000
 
 
 class Delivery:
     """One request's records, all of one key and so of one lane, until each has an outcome."""
 
-    __slots__ = ("_on_settled", "_outcomes", "accepted_s", "is_settled", "open", "taken")
+    __slots__ = ("_on_settled", "_outcomes", "accepted_s", "is_settled", "lost", "open", "taken")
 
     def __init__(self, records: int, accepted_s: float, on_settled: Callable[[Sequence[Outcome]], object]) -> None:
         """Args: on_settled: called once, with the outcomes in the order of the records."""
@@ -40,6 +41,7 @@ class Delivery:
         self._outcomes: list[Outcome | None] = [None] * records
         self.open = records  # how many have no outcome yet
         self.taken = 0  # records are taken in order: those below were on their way once
+        self.lost = 0  # those below may be stored by a send nobody heard of again
         self.is_settled = False  # its request has been answered
 
     def settle(self, index: int, outcome: Outcome) -> None:
@@ -59,6 +61,10 @@ class Delivery:
             self.is_settled = True
             self._on_settled(cast("list[Outcome]", outcomes))
 
+    def refuse(self, index: int) -> None:
+        """Kafka takes this record in no batch; it has it all the same where an earlier send was lost."""
+        self.settle(index, Outcome.UNKNOWN if index < self.lost else Outcome.REFUSED)
+
     def time_is_up(self) -> None:
         """Settle what is open: unknown where it was on its way, withdrawn where it never was."""
         for index, outcome in enumerate(self._outcomes):
@@ -73,7 +79,7 @@ Item = tuple[Record, Delivery, int, int]
 class Lane:
     """One partition of one topic."""
 
-    __slots__ = ("_queue", "_records_max", "batch", "batch_bytes_max", "held_bytes", "is_suspect", "partition", "sent_s", "topic")
+    __slots__ = ("_queue", "_records_max", "batch", "batch_bytes_max", "closed_until_s", "failures", "held_bytes", "is_suspect", "partition", "sent_s", "topic")
 
     def __init__(self, topic: str, partition: int, batch_bytes_max: int) -> None:
         """Args: batch_bytes_max: no batch is larger; a record that cannot fit is refused."""
@@ -84,6 +90,8 @@ class Lane:
         self.sent_s = 0.0
         self.held_bytes = 0
         self.is_suspect = False
+        self.failures = 0  # in a row, of this partition alone
+        self.closed_until_s = 0.0
         self._queue: deque[Item] = deque()
         self._records_max = _RECORDS_MAX
 
@@ -101,7 +109,7 @@ class Lane:
         No while the batch in flight is overdue: what is added would only wait.  After a batch
         was lost the lane is suspect, and carries one request at a time until one is durable.
         """
-        if self.age_s(now_s) > stall_s:
+        if self.age_s(now_s) > stall_s or now_s < self.closed_until_s:
             return False
         return not (self.is_suspect and (self.batch or self._queue))
 
@@ -109,7 +117,7 @@ class Lane:
         """Queue one record, or refuse it where no batch could hold it."""
         size = record.bytes_max
         if size + BATCH_HEADER_BYTES > self.batch_bytes_max:
-            delivery.settle(index, Outcome.REFUSED)
+            delivery.refuse(index)
             return
         self.held_bytes += size
         self._queue.append((record, delivery, index, size))
@@ -128,7 +136,7 @@ class Lane:
             elif size + BATCH_HEADER_BYTES > self.batch_bytes_max:
                 # The bound shrank while it waited: no batch will ever hold it.
                 self.held_bytes -= size
-                delivery.settle(index, Outcome.REFUSED)
+                delivery.refuse(index)
             elif size > room:
                 break
             else:
@@ -150,6 +158,7 @@ class Lane:
             late += len(indexes) * delivery.is_settled
             delivery.settle_all(indexes, Outcome.DURABLE)
         self.is_suspect = False
+        self.failures = 0
         self._records_max = min(self._records_max * 2, _RECORDS_MAX)
         return len(batch) - late, late
 
@@ -161,14 +170,28 @@ class Lane:
             return False
         for _, delivery, index, size in self.batch:
             self.held_bytes -= size
-            delivery.settle(index, Outcome.REFUSED)
+            delivery.refuse(index)
         self.batch = []
         return True
 
     def lost(self) -> None:
         """The batch failed or its producer is gone: whoever still waits goes back in front, in order."""
         self.is_suspect = True
+        for _, delivery, index, _ in self.batch:
+            delivery.lost = max(delivery.lost, index + 1)
         self._put_back()
+
+    def failed(self, now_s: float) -> None:
+        """Lost, and by this partition's own fault: it pauses, the longer the more often in a row."""
+        self.lost()
+        self.closed_until_s = now_s + PAUSES_S[min(self.failures, len(PAUSES_S) - 1)]
+        self.failures += 1
+
+    def give_up(self) -> None:
+        """The partition is gone: what waits for it is told so at once."""
+        for _, delivery, _, _ in self._queue:
+            delivery.time_is_up()
+        self.forget_settled()
 
     def forget_settled(self) -> None:
         """Drop queued records from the front that nobody waits for: the oldest stand there."""

@@ -34,6 +34,7 @@ REASONS: Final = (
     Reason("connecting", Colour.RED, "no contact with any broker"),
     Reason("topic-missing", Colour.RED, "a topic does not exist"),
     Reason("single-copy", Colour.RED, "a topic has fewer than 3 copies or 2 in sync, and deliver.allow_single_copy is false"),
+    Reason("partition-failing", Colour.AMBER, "a partition refuses every batch: its requests are refused, the others go on; the log says why"),
 )
 
 INDEX: Final = {reason.code: index for index, reason in enumerate(REASONS)}

@@ -456,3 +456,46 @@ class LaneMachine(RuleBasedStateMachine):
 
 TestLane = LaneMachine.TestCase
 TestLane.settings = settings(max_examples=120, stateful_step_count=40)
+
+
+def test_a_record_refused_after_a_lost_send_may_be_stored() -> None:
+    """Its first batch was never answered: nobody can say that nothing of it is kept."""
+    queue = lane()
+    first, second = Request(queue, [100], "a"), Request(queue, [100], "b")
+    queue.take(0.0)
+    queue.lost()
+    while queue.has_queue:
+        queue.take(1.0)
+        queue.refused()
+    assert (first.outcomes, second.outcomes) == ([U], [U])
+    fresh = Request(queue, [100], "c")
+    queue.take(2.0)
+    assert queue.refused()
+    assert fresh.outcomes == [R]
+
+
+def test_a_partition_that_fails_pauses_ever_longer_until_an_ack() -> None:
+    queue = lane()
+    for pause_s in [0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 5.0]:
+        Request(queue)
+        queue.take(10.0)
+        queue.failed(10.0)
+        assert queue.closed_until_s == 10.0 + pause_s
+        assert not queue.takes_more(10.0 + pause_s - 0.001, STALL_S)
+    queue.take(20.0)
+    queue.acked()
+    assert queue.failures == 0
+    assert queue.takes_more(20.0, STALL_S)
+
+
+def test_a_partition_that_is_gone_tells_who_waits() -> None:
+    queue = lane()
+    flying = Request(queue, [100], "a")
+    queue.take(0.0)
+    waiting = Request(queue, [100], "b")
+    queue.give_up()
+    assert (flying.outcomes, waiting.outcomes) == (None, [W])
+    queue.lost()
+    queue.give_up()
+    assert flying.outcomes == [U]
+    assert queue.held_bytes == 0
