@@ -19,7 +19,7 @@ import msgspec
 import uvloop
 
 from gateway import config as configuration
-from gateway import identity, keys, logs
+from gateway import descriptors, identity, keys, logs
 from gateway.clock import SYSTEM
 from gateway.config import Config
 from gateway.errors import ConfigError
@@ -84,6 +84,7 @@ def _run(config: Config, arguments: argparse.Namespace) -> int:
     _require_c_extensions()
     if arguments.dev:
         config = _for_development(config)
+    config = descriptors.secured(config)
     secrets = keys.load(config.keys_path)
     identity.check_keys(secrets.tokens)
     if keys.is_readable_by_others(config.keys_path):

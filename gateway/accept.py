@@ -18,7 +18,7 @@ from gateway import logs
 from gateway.admit import Admission
 from gateway.board import Slot
 from gateway.body import Bodies, read_head
-from gateway.check import check_signup, check_sync
+from gateway.check import CheckedSignup, check_signup, check_sync
 from gateway.clock import Clock
 from gateway.config import Http
 from gateway.connection import Connection
@@ -65,6 +65,7 @@ class Front:
         }
         self._counts = {name: slot.counters_by("sluicegate_requests_total", name) for name in ("syncs", "signups", "notices", "openapi", "problems", "none")}
         self._sample_counts = slot.counters_by("sluicegate_events_total", "syncs")
+        self._signup_counts = slot.counters_by("sluicegate_events_total", "signups")
         self._refusals = slot.counters_by("sluicegate_refusals_total")
         self._bodies = Bodies(settings, clock, slot)
         self.closes_connections = False
@@ -86,8 +87,10 @@ class Front:
             logs.error("a request failed", exc=exc, route=name)
             # Nobody knows how far it came.
             response = self._refuse(Refusal("internal", "an error that is ours", members={"outcome": "unknown"}, close=True))
-        if self.closes_connections or ("Expect" in request.headers and not request.content.is_eof()):
+        if self.closes_connections or "Upgrade" in request.headers or ("Expect" in request.headers and not request.content.is_eof()):
             # Who was told no before its body need not send it: what comes next may be that body or not.
+            # An offer to speak another protocol (Java's client and curl --http2 make one) is ignored, as RFC 9110 7.8 allows;
+            # but the parser drops or keeps what follows such a request, so it is the last.
             response.force_close()
         self._counts[name][str(response.status)].add()
         return response
@@ -113,6 +116,7 @@ class Front:
         kind = "syncs"
         body_head = read_head(request, self._settings.body_bytes_max, self._settings.gzip_ratio_max)
         cost_bytes = self._admission.admit(kind, body_head.unfolded_bytes_max, is_kept=_is_kept(request))
+        is_stored = False
         try:
             member = self._identity.member(request.headers.get("Authorization"), self._clock.now_us() / 1e6)
             body = await self._bodies.read(request, body_head)
@@ -120,8 +124,9 @@ class Front:
             outcomes: Sequence[Outcome] = ()
             if records:
                 outcomes = await self._deliverer.deliver(kind, records, member.key_hash)
+                is_stored = Outcome.DURABLE in outcomes
         finally:
-            self._admission.done(cost_bytes)
+            self._admission.done(cost_bytes, is_stored=is_stored)
         told = receipt(lines, outcomes)
         for entry in told.results:
             if entry.code not in _COUNTED_BY_DELIVERY:
@@ -140,12 +145,14 @@ class Front:
         kind = "signups"
         body_head = read_head(request, self._settings.signup_bytes_max, self._settings.gzip_ratio_max)
         cost_bytes = self._admission.admit(kind, body_head.unfolded_bytes_max, is_kept=_is_kept(request))
+        is_stored = False
         try:
             body = await self._bodies.read(request, body_head)
-            signup_id, record = check_signup(self._forge, body, self._clock.now_us())
+            signup_id, record = self._checked_signup(body)
             [outcome] = await self._deliverer.deliver(kind, [record], None)
+            is_stored = outcome is Outcome.DURABLE
         finally:
-            self._admission.done(cost_bytes)
+            self._admission.done(cost_bytes, is_stored=is_stored)
         if outcome is Outcome.DURABLE:
             return self._replies.signed_up(signup_id)
         if outcome is Outcome.REFUSED:
@@ -153,6 +160,14 @@ class Front:
             raise Refusal("invalid", "the store refuses this application for good", members={"errors": errors})
         known = "unknown" if outcome is Outcome.UNKNOWN else "none"
         raise Refusal("not-durable", _NOT_DURABLE[known], retry_after_s=self._admission.retry_after_s(), members={"outcome": known})
+
+    def _checked_signup(self, body: bytes) -> CheckedSignup:
+        try:
+            return check_signup(self._forge, body, self._clock.now_us())
+        except Refusal as refusal:
+            if refusal.problem.code == "invalid":  # else it was no application at all
+                self._signup_counts["invalid"].add()
+            raise
 
     # Documents
 
@@ -176,7 +191,6 @@ class Front:
 def _check_head(request: web.BaseRequest) -> None:
     """What the parser lets through and we do not.  Each closes the connection: what follows may be anything."""
     if request.version not in _VERSIONS:
-        request._version = HttpVersion11  # noqa: SLF001 - aiohttp's status line says whatever the request said
         raise Refusal("bad-request", "want HTTP/1.1", close=True)
     if request.raw_path[:1] != "/":
         raise Refusal("bad-request", "want a request target that begins with /", close=True)
@@ -192,9 +206,6 @@ def _check_head(request: web.BaseRequest) -> None:
         raise Refusal("bad-request", "want no Transfer-Encoding but chunked, in HTTP/1.1", close=True)
     if len(headers.getall("Authorization", ())) > 1:
         raise Refusal("bad-request", "want one Authorization", close=True)
-    if "Upgrade" in headers:
-        # The parser stops at an upgrade and would read this request's body as the next request.
-        raise Refusal("bad-request", "no protocol to upgrade to", close=True)
     expect = headers.get("Expect")
     if expect is not None and expect.lower() != "100-continue":
         raise Refusal("bad-request", "want no Expect but 100-continue")

@@ -64,10 +64,15 @@ class Admission:
         self.bodies_bytes += cost_bytes
         return cost_bytes
 
-    def done(self, cost_bytes: int) -> None:
-        """The request has been answered; give back what `admit` reserved."""
+    def done(self, cost_bytes: int, *, is_stored: bool) -> None:
+        """The request has been answered; give back what `admit` reserved.
+
+        Args: is_stored: some of it became durable.  Only that says how fast what is held will drain: a 401
+            takes no time, and a 503 means that nothing moves.
+        """
         self.bodies_bytes -= cost_bytes
-        self._drained_bytes += cost_bytes
+        if is_stored:
+            self._drained_bytes += cost_bytes
 
     def retry_after_s(self) -> int:
         """When someone refused after admission should come back."""

@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Final
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote_plus, urlsplit, urlunsplit
 
 import msgspec
 from msgspec import Meta, Struct
@@ -34,6 +34,9 @@ ENVIRONMENT: Final = {
 
 _PORT_MAX: Final = 65_535
 
+# How long a connection made in the last moment before accepting ends may take to send its request.
+LAST_REQUEST_S: Final = 1.0
+
 Milliseconds = Annotated[int, Meta(ge=1, le=600_000)]
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
 Bind = Annotated[str, Meta(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^:\s]+):[0-9]{1,5}$")]
@@ -47,7 +50,9 @@ class Http(Struct, frozen=True, forbid_unknown_fields=True):
     trusted_proxies: tuple[str, ...] = ()
     connections_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
     connections_per_address_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 1_000
+    head_bytes_max: Annotated[int, Meta(ge=4_096, le=262_144)] = 16_384
     headers_timeout_s: Seconds = 10.0
+    write_timeout_s: Seconds = 10.0
     keepalive_s: Seconds = 75.0
     lingering_s: Annotated[float, Meta(ge=0, le=10)] = 1.0
     body_timeout_s: Seconds = 15.0
@@ -189,14 +194,17 @@ def _checked(config: Config, source: str) -> Config:
 def _contradictions(config: Config) -> Iterator[tuple[bool, str]]:
     """What two settings may not say to each other; the first that is true is reported."""
     http, process, deliver = config.http, config.process, config.deliver
+    # The last one to connect: its head, then a slow body, then an acknowledgement that takes its time.
+    last_s = process.drain_lag_s + LAST_REQUEST_S + http.body_timeout_s + deliver.timeout_ms / 1000
     yield (
-        process.drain_lag_s + deliver.timeout_ms / 1000 >= process.drain_s,
-        "process.drain_s must exceed process.drain_lag_s + deliver.timeout_ms, or a drain cuts requests off",
+        last_s >= process.drain_s,
+        f"process.drain_s must exceed {last_s:g} (process.drain_lag_s + {LAST_REQUEST_S:g} + http.body_timeout_s + deliver.timeout_ms)",
     )
     yield deliver.stall_ms > deliver.timeout_ms, "deliver.stall_ms must not exceed deliver.timeout_ms"
     yield deliver.linger_ms >= deliver.stall_ms, "deliver.linger_ms must be below deliver.stall_ms"
     yield deliver.batch_bytes_max > deliver.in_flight_bytes_max, "deliver.batch_bytes_max must not exceed deliver.in_flight_bytes_max"
     yield http.body_bytes_max >= deliver.in_flight_bytes_max, "http.body_bytes_max must be below deliver.in_flight_bytes_max"
+    yield config.identity.token_bytes_max >= http.head_bytes_max, "identity.token_bytes_max must be below http.head_bytes_max"
     yield http.connections_per_address_max > http.connections_max, "http.connections_per_address_max must not exceed http.connections_max"
     yield deliver.syncs_topic == deliver.signups_topic, "deliver.syncs_topic and deliver.signups_topic must differ"
     yield http.bind == config.ops.bind and not http.bind.endswith(":0"), "http.bind and ops.bind must differ"
@@ -234,8 +242,14 @@ def masked(config: Config) -> str:
 
 
 def mask_url(url: str) -> str:
-    """The address with its password replaced by ***."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}"))
+    """The address with its password replaced by ***, wherever a Redis client would read one."""
+    address, question, query = url.partition("?")
+    parts = urlsplit(address)
+    if parts.password is not None:
+        address = urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}"))
+    return address + question + "&".join(_mask_pair(pair) for pair in query.split("&"))
+
+
+def _mask_pair(pair: str) -> str:
+    name, equals, _ = pair.partition("=")
+    return f"{name}{equals}***" if unquote_plus(name) in {"username", "password"} else pair

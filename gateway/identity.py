@@ -3,8 +3,8 @@
 Decided here: whether a token is good, and whose it is.  Cheap looks come first
 (length, form, `kid`, the algorithm its key pins, `exp`), the signature last: an
 HS256 check costs 80 µs, EdDSA 230 µs.  So a verified token is remembered under
-a keyed hash of the *whole* token, never beyond its `exp`, in a bounded cache
-that is emptied when the keys reload.  The token itself is not kept.
+a keyed hash of the *whole* token, never beyond its `exp` plus the leeway, in a
+bounded cache that is emptied when the keys reload.  The token itself is not kept.
 """
 
 import base64

@@ -180,10 +180,7 @@ class Kafka:
             return self._own[at]
         if at not in self._failed:
             return shared
-        try:
-            own = await self._start([at.topic])
-        except BrokerAway as exc:
-            raise PartitionFailed(str(exc)) from exc
+        own = await self._start(())  # where even that is not possible, it is not this partition's fault
         if self._producer is not shared:
             self._tear_down(own)
             raise BrokerAway("discarded meanwhile")

@@ -58,7 +58,8 @@ class Answer(web.StreamResponse):
         transport.write(b"%b%b\r\n%b" % (self.head, connection, body))
         if request.protocol.writing_paused:
             # A client that pipelines and does not read must not fill our memory.
-            await request.protocol._drain_helper()  # noqa: SLF001 - what aiohttp's own writer awaits
+            # connection.py bounds how long.
+            await request.writer.drain()
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Nothing is left to write."""

@@ -7,7 +7,10 @@ died are served by its successor, or, if that takes longer than a second, by
 one that lives.
 
     worker dies       → restarted at once, then after 0.5, 1, 2, 5 s if it keeps dying
+    cannot be started → no process or descriptor to be had: logged, tried again as above; the others serve on
+    worker silent     → no heartbeat for 2 s: another accepts for it until it beats again
     worker hangs      → no heartbeat for wedged_s: SIGKILL, then as above
+    all stood still   → the machine was frozen: everybody's time starts anew
     worker unfit      → at the very first start: everything ends with exit code 2
     SIGTERM, SIGINT   → drain; a second one, or drain_s, ends it at once with exit code 1
     SIGHUP            → keys and notices are read again
@@ -35,11 +38,15 @@ from gateway.documents import Documents
 from gateway.errors import ConfigError
 from gateway.keys import Keys
 from gateway.listeners import Listeners
-from gateway.ops.server import STATES, Readiness, application
+from gateway.ops.server import STATES, Readiness, runner
 
 _BACKOFF_S: Final = (0.0, 0.5, 1.0, 2.0, 5.0)
 _LIVED_S: Final = 10.0  # a worker that lived so long starts its successor without waiting
 _ORPHANED_S: Final = 1.0  # a listener without its worker for so long goes to a living one
+_SILENT_S: Final = 2.0  # four beats: a worker that is only busy misses one or two
+# Until its first beat a worker imports its code: seconds, where all cores start workers at once.
+_FIRST_BEAT_S: Final = 30.0
+_FROZEN_S: Final = 1.0  # who sleeps so much longer than asked was stopped, and the workers with it
 _WATCH_S: Final = 0.25
 
 
@@ -80,6 +87,7 @@ class Supervisor:
         self._stopping_now = asyncio.Event()
         self._unfit: str | None = None
         self._is_announced = False
+        self._awake_s = 0.0  # since when this process runs without having been frozen
 
     async def run(self) -> int:
         """Serve until told to stop: returns the exit code.
@@ -91,7 +99,7 @@ class Supervisor:
         for sign in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(sign, self._told_to_stop)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
-        ops = web.AppRunner(application(self._board, self.readiness), access_log=None)
+        ops = runner(self._board, self.readiness)
         await ops.setup()
         ops_url = await self._open_ops(ops)
         self._listeners.listen()
@@ -126,8 +134,7 @@ class Supervisor:
         for seat in self._seats:
             slot = self._board.slots[seat.index]
             state = int(slot.gauge("sluicegate_worker_state").value) if seat.process else 0
-            age_s = now_s - slot.gauge("sluicegate_heartbeat_seconds").value
-            is_wedged = seat.is_ready and age_s > self._config.process.wedged_s / 2
+            is_wedged = seat.is_ready and now_s - self._beat_s(seat) > self._config.process.wedged_s / 2
             able += seat.is_ready and not is_wedged
             workers.append({"worker": seat.index, "state": "wedged" if is_wedged else STATES[state], "starts": seat.starts})
         if self._stopping.is_set():
@@ -168,7 +175,12 @@ class Supervisor:
                         await self._stopping.wait()
                         return
             seat.started_s = self._clock.monotonic_s()
-            code = await self._sit(seat)
+            try:
+                code = await self._sit(seat)
+            except OSError as exc:
+                # EAGAIN, ENOMEM, EMFILE: one seat stays empty for now.  Raising would take the healthy workers down.
+                code = None
+                logs.error("a worker cannot be started", worker=seat.index, reason=exc.strerror or str(exc))
             seat.process, seat.writer, seat.is_ready = None, None, False
             self._board.slots[seat.index].zero_gauges()
             for orphan in self._seats:
@@ -178,23 +190,21 @@ class Supervisor:
                 return
             seat.deaths = 1 if self._clock.monotonic_s() - seat.started_s > _LIVED_S else seat.deaths + 1
             seat.left_s = self._clock.monotonic_s()
-            logs.warning("a worker ended", worker=seat.index, code=code)
+            if code is not None:
+                logs.warning("a worker ended", worker=seat.index, code=code)
 
     async def _sit(self, seat: Seat) -> int:
-        """One worker's life, from start to exit code."""
+        """One worker's life, from start to exit code.  Raises OSError where none can be started."""
         ours, theirs = socket.socketpair()
-        with theirs:
-            fds = (theirs.fileno(), self._board.fd, *self._listeners.fds)
-            seat.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "gateway", "worker", str(theirs.fileno())),
-                pass_fds=fds,
-                stdin=asyncio.subprocess.DEVNULL,
-                # A terminal sends Ctrl-C to its whole process group: that is ours to hear, and ours to pass on.
-                start_new_session=True,
-            )
+        try:
+            with theirs:
+                seat.process = await self._spawn(theirs)
+            reader, seat.writer = await asyncio.open_connection(sock=ours, limit=control.LINE_BYTES_MAX)
+        except BaseException:
+            ours.close()  # a process that did start ends by itself: to it the supervisor is gone
+            raise
         self._starts.add()
         seat.starts += 1
-        reader, seat.writer = await asyncio.open_connection(sock=ours, limit=control.LINE_BYTES_MAX)
         seat.tell(Setup(seat.index, self._config, self._keys, self._board.fd, self._listeners.fds, not self._is_announced))
         with contextlib.suppress(ConnectionError):
             async for message in control.for_supervisor(reader):
@@ -202,14 +212,21 @@ class Supervisor:
         seat.writer.close()
         return await seat.process.wait()
 
+    async def _spawn(self, theirs: socket.socket) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "gateway", "worker", str(theirs.fileno())),
+            pass_fds=(theirs.fileno(), self._board.fd, *self._listeners.fds),
+            stdin=asyncio.subprocess.DEVNULL,
+            # A terminal sends Ctrl-C to its whole process group: that is ours to hear, and ours to pass on.
+            start_new_session=True,
+        )
+
     def _heard(self, seat: Seat, message: control.ToSupervisor) -> None:
         match message:
             case Ready():
                 seat.is_ready = True
                 seat.left_s = None
-                if seat.kept_by is not None:
-                    self._seats[seat.kept_by].tell(Release(seat.index))
-                    seat.kept_by = None
+                self._give_back(seat)
                 if self._stopping.is_set():
                     seat.tell(Drain())
             case Unfit(why) if not self._is_announced:
@@ -221,27 +238,58 @@ class Supervisor:
     async def _watch(self, ops_url: str) -> None:
         """Announce the first readiness, hand orphaned listeners over, end workers that hang."""
         while True:
+            due_s = self._clock.monotonic_s() + _WATCH_S
             await asyncio.sleep(_WATCH_S if self._is_announced else _WATCH_S / 10)
             if not self._is_announced and all(seat.is_ready for seat in self._seats):
                 self._announce(ops_url)
             now_s = self._clock.monotonic_s()
+            if now_s - due_s > _FROZEN_S:
+                # Stopped by a hypervisor or `docker pause`, the workers could not beat either.
+                logs.warning("everything stood still", for_s=round(now_s - due_s, 1))
+                self._awake_s = now_s
             for seat in self._seats:
                 self._end_if_wedged(seat, now_s)
-                if not seat.is_ready and seat.left_s is not None and now_s - seat.left_s > _ORPHANED_S:
-                    self._hand_over(seat)
+                if self._is_able(seat, now_s):
+                    self._give_back(seat)
+                elif seat.is_ready or (seat.left_s is not None and now_s - seat.left_s > _ORPHANED_S):
+                    self._hand_over(seat, now_s)
 
-    def _hand_over(self, orphan: Seat) -> None:
-        if orphan.kept_by is not None and self._seats[orphan.kept_by].is_ready:
+    def _beat_s(self, seat: Seat) -> float:
+        """When the worker that sits here last beat; 0.0 before its first beat."""
+        return self._board.slots[seat.index].gauge("sluicegate_heartbeat_seconds").value
+
+    def _silent_s(self, seat: Seat, now_s: float) -> float:
+        """For how long it could have beaten and did not."""
+        return now_s - max(self._beat_s(seat), seat.started_s, self._awake_s)
+
+    def _is_able(self, seat: Seat, now_s: float) -> bool:
+        return seat.is_ready and self._silent_s(seat, now_s) <= _SILENT_S
+
+    def _hand_over(self, orphan: Seat, now_s: float) -> None:
+        """Let a living worker accept from this seat's listener, unless one does."""
+        old = None if orphan.kept_by is None else self._seats[orphan.kept_by]
+        if old is not None and self._is_able(old, now_s):
             return
-        keeper = next((seat for seat in self._seats if seat.is_ready), None)
-        if keeper is not None:
-            keeper.tell(Adopt(orphan.index))
-            orphan.kept_by = keeper.index
+        keeper = next((seat for seat in self._seats if seat is not orphan and self._is_able(seat, now_s)), None)
+        if keeper is None:
+            return
+        if old is not None:
+            old.tell(Release(orphan.index))  # it is silent, and hears this should it wake: two keepers would be one too many
+        keeper.tell(Adopt(orphan.index))
+        orphan.kept_by = keeper.index
+        logs.warning("a listener is handed over", worker=orphan.index, to=keeper.index)
+
+    def _give_back(self, seat: Seat) -> None:
+        if seat.kept_by is not None:
+            self._seats[seat.kept_by].tell(Release(seat.index))
+            seat.kept_by = None
+            logs.info("a listener is given back", worker=seat.index)
 
     def _end_if_wedged(self, seat: Seat, now_s: float) -> None:
-        beat_s = self._board.slots[seat.index].gauge("sluicegate_heartbeat_seconds").value
-        if beat_s and seat.process is not None and now_s - max(beat_s, seat.started_s) > self._config.process.wedged_s:
-            logs.error("a worker hangs and is ended", worker=seat.index, silent_s=round(now_s - beat_s, 1))
+        wedged_s = self._config.process.wedged_s
+        silent_s = self._silent_s(seat, now_s)
+        if seat.process is not None and silent_s > (wedged_s if self._beat_s(seat) else max(wedged_s, _FIRST_BEAT_S)):
+            logs.error("a worker hangs and is ended", worker=seat.index, silent_s=round(silent_s, 1))
             with contextlib.suppress(ProcessLookupError):
                 seat.process.kill()
 
@@ -261,7 +309,7 @@ class Supervisor:
             if seat.is_ready:
                 seat.tell(Drain())
                 continue
-            self._hand_over(seat)  # whoever is told to drain still hears this, and serves what waits there
+            self._hand_over(seat, self._clock.monotonic_s())  # whoever is told to drain still hears this, and serves what waits there
             if seat.process is not None:
                 with contextlib.suppress(ProcessLookupError):
                     seat.process.kill()  # not serving yet: nothing of anybody's is lost

@@ -8,6 +8,7 @@ it, flush, exit 0.  The producer closes last, after every answer that needs it.
 """
 
 import asyncio
+import contextlib
 import gc
 import os
 import secrets
@@ -20,7 +21,7 @@ from gateway.accept import Front
 from gateway.admit import Admission
 from gateway.board import Board, Slot
 from gateway.clock import SYSTEM, Clock
-from gateway.config import Config
+from gateway.config import LAST_REQUEST_S, Config
 from gateway.connection import Connections, PublicServer
 from gateway.control import Adopt, Drain, Ready, Release, Reload, Setup, Unfit
 from gateway.core.event import Forge
@@ -36,8 +37,6 @@ SERVING: Final = 2
 DRAINING: Final = 3
 
 _BEAT_S: Final = 0.5
-# How long a connection made in the last moment before accepting ends may take to send its request.
-_LAST_REQUEST_S: Final = 1.0
 _GLANCE_S: Final = 0.02
 _CYCLES_EVERY: Final = 20_000
 
@@ -117,10 +116,11 @@ class Listening:
         self._fds = fds
         self._backlog = backlog
         self._accepting: dict[int, tuple[asyncio.Server, socket.socket]] = {}
+        self._is_stopping = False
 
     async def adopt(self, listener: int) -> None:
-        """Accept from the supervisor's listener of this number."""
-        if listener in self._accepting:
+        """Accept from the supervisor's listener of this number, unless accepting has ended."""
+        if listener in self._accepting or self._is_stopping:
             return
         # A copy: the inherited one stays, for the next time, and with it all that queue there.
         sock = socket.socket(fileno=os.dup(self._fds[listener]))
@@ -137,18 +137,29 @@ class Listening:
 
     async def stop(self) -> None:
         """Accept until nothing is left in the queues, then close them for every process."""
-        for server, sock in self._accepting.values():
+        self._is_stopping = True
+        while self._accepting:  # not `for`: meanwhile one may be released, or an Adopt that came before us be done
+            _, (server, sock) = self._accepting.popitem()
             server.close()
-            while True:
-                try:
-                    connected, _ = sock.accept()
-                except (BlockingIOError, ConnectionError):
-                    break
-                connected.setblocking(False)
-                await asyncio.get_running_loop().connect_accepted_socket(self._server, connected)
-            sock.shutdown(socket.SHUT_RDWR)
+            await self._accept_rest(sock)
+            with contextlib.suppress(OSError):  # shared with one that woke up late, who was quicker
+                sock.shutdown(socket.SHUT_RDWR)
             sock.close()
-        self._accepting.clear()
+
+    async def _accept_rest(self, sock: socket.socket) -> None:
+        while True:
+            try:
+                connected, _ = sock.accept()
+            except ConnectionError:
+                continue  # this one hung up in the queue; the next one may not have
+            except OSError as exc:
+                # The queue is empty; or no descriptor is free, which is said of an empty queue too, and must not
+                # end the drain: who has connected before still gets an answer.
+                if not isinstance(exc, BlockingIOError):
+                    logs.warning("the last connections are not accepted", reason=exc.strerror)
+                return
+            connected.setblocking(False)
+            await asyncio.get_running_loop().connect_accepted_socket(self._server, connected)
 
 
 class Worker:
@@ -196,7 +207,7 @@ class Worker:
         async for message in control.for_worker(reader):
             match message:
                 case Adopt(listener):
-                    await self._listening.adopt(listener)
+                    await self._adopt(listener)
                 case Release(listener):
                     self._listening.release(listener)
                 case Reload(keys, notices_file):
@@ -206,7 +217,17 @@ class Worker:
                     self._ending.set()
                 case Setup():
                     logs.error("a second setup is ignored")
-        self._ending.set()  # the supervisor is gone
+        # The supervisor is gone, and with it whoever bounds the drain.  So the kernel does: SIGALRM, which nobody
+        # here handles, ends this process whatever its event loop is doing by then.
+        signal.setitimer(signal.ITIMER_REAL, self._config.process.drain_s)
+        self._ending.set()
+
+    async def _adopt(self, listener: int) -> None:
+        try:
+            await self._listening.adopt(listener)
+        except OSError as exc:
+            # As at the limit of open files: dying of it would orphan one listener more.
+            logs.error("a listener cannot be taken over", listener=listener, reason=exc.strerror)
 
     def _reload_notices(self, path: str) -> None:
         try:
@@ -250,7 +271,7 @@ class Worker:
 
     async def _last_requests(self) -> None:
         """Wait a moment for connections that have not sent their one request yet."""
-        until_s = self._clock.monotonic_s() + _LAST_REQUEST_S
+        until_s = self._clock.monotonic_s() + LAST_REQUEST_S
         while self._clock.monotonic_s() < until_s and any(connection.is_due for connection in self._server.ours()):
             await asyncio.sleep(_GLANCE_S)
 

@@ -56,7 +56,7 @@ def test_what_is_admitted_is_held_until_it_is_done() -> None:
     assert door.gauge == cost
     door.store.held_bytes = 500
     assert door.gauge == cost + 500
-    door.admission.done(cost)
+    door.admission.done(cost, is_stored=True)
     assert door.gauge == 500
 
 
@@ -66,7 +66,7 @@ def test_bodies_and_records_share_one_bound() -> None:
     door.store.held_bytes = REQUEST_OVERHEAD_BYTES
     cost = door.admit()
     assert door.refused().problem.code == "overloaded"
-    door.admission.done(cost)
+    door.admission.done(cost, is_stored=True)
     assert door.refused(1).problem.code == "overloaded"
     door.admit()
 
@@ -108,7 +108,20 @@ def test_the_wait_follows_the_rate_at_which_requests_are_answered() -> None:
     """A steady 100 kB/s, then 1 MB held: about ten seconds."""
     door = Door(bound=10**9)
     for _ in range(60):
-        door.admission.done(door.admit(100_000 - REQUEST_OVERHEAD_BYTES))
+        door.admission.done(door.admit(100_000 - REQUEST_OVERHEAD_BYTES), is_stored=True)
+        door.clock.advance(1)
+    door.store.held_bytes = 1_000_000
+    door.admission.show()
+    assert spread(door) in (10, 11)
+
+
+def test_answers_that_stored_nothing_promise_no_rate() -> None:
+    """However many 401s are answered in a second, those who wait for the store wait as long."""
+    door = Door(bound=10**9)
+    for _ in range(60):
+        door.admission.done(door.admit(100_000 - REQUEST_OVERHEAD_BYTES), is_stored=True)
+        for _ in range(50):
+            door.admission.done(door.admit(100_000 - REQUEST_OVERHEAD_BYTES), is_stored=False)
         door.clock.advance(1)
     door.store.held_bytes = 1_000_000
     door.admission.show()
@@ -120,7 +133,7 @@ def test_quiet_seconds_lower_the_rate(is_shown: bool, want: range) -> None:
     """Nine of them leave 0.7 ** 9 of it, so 100 kB take 25 s; looked at only after the gap, its average counts."""
     door = Door(bound=10**9)
     for _ in range(60):
-        door.admission.done(door.admit(100_000 - REQUEST_OVERHEAD_BYTES))
+        door.admission.done(door.admit(100_000 - REQUEST_OVERHEAD_BYTES), is_stored=True)
         door.clock.advance(1)
     for _ in range(9):
         if is_shown:
@@ -134,7 +147,7 @@ def test_quiet_seconds_lower_the_rate(is_shown: bool, want: range) -> None:
 def test_those_refused_in_this_second_lengthen_the_wait_of_the_next() -> None:
     door = Door(bound=200_000)
     for _ in range(60):
-        door.admission.done(door.admit(100_000 - REQUEST_OVERHEAD_BYTES))
+        door.admission.done(door.admit(100_000 - REQUEST_OVERHEAD_BYTES), is_stored=True)
         door.clock.advance(1)
     door.store.held_bytes = 200_000
     before = spread(door)
@@ -153,12 +166,12 @@ def test_the_bound_holds_and_everything_is_given_back(steps: list[tuple[str, int
                 with contextlib.suppress(Refusal):
                     costs.append(door.admit(number))
             case "done" if costs:
-                door.admission.done(costs.pop(number % len(costs)))
+                door.admission.done(costs.pop(number % len(costs)), is_stored=bool(number % 3))
             case "wait":
                 door.clock.advance(number / 1_000)
             case "away":
                 door.store.takes = bool(number % 2)
         assert 0 <= sum(costs) == door.admission.bodies_bytes <= 100_000
     for cost in costs:
-        door.admission.done(cost)
+        door.admission.done(cost, is_stored=True)
     assert door.admission.bodies_bytes == 0

@@ -30,7 +30,7 @@ LAYERS: Final = (
     ("body",),
     ("admit", "check", "connection", "documents", "ops.exposition"),
     ("deliver", "identity", "openapi.__main__"),
-    ("kafka", "keys", "listeners", "reply", "openapi.pages"),
+    ("descriptors", "kafka", "keys", "listeners", "reply", "openapi.pages"),
     ("board", "config", "openapi"),
     ("openapi.schemas",),
     ("core.lane",),
@@ -92,7 +92,6 @@ CLOCK_READS: Final = re.compile(r"\b(datetime\.now|datetime\.utcnow|date\.today|
 ELSEWHERE: Final = {
     "accept": ("tests/system", "an answer is what a socket carries"),
     "body": ("tests/system", "as accept: deadlines of bytes that trickle"),
-    "connection": ("tests/system", "deadlines and caps are about real sockets"),
     "supervisor": ("tests/system", "it is processes and signals"),
     "worker": ("tests/system", "it is a process; its parts have tests of their own"),
     "kafka": ("tests/contracts/test_broker.py", "it sits one exam with its fake"),

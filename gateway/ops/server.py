@@ -1,8 +1,10 @@
 """GET /livez, /readyz, /metrics on the operators' port.
 
-/livez says that the supervisor runs.  /readyz says whether this process can
-answer: not starting, draining or wedged.  Dependencies are lights in its body,
-not readiness: a gateway that refuses politely is worth more than none.
+All three are open to whoever reaches the port: they change nothing, and tell
+counts and states, nobody's data.  /livez says that the supervisor runs.  /readyz
+says whether this process can answer: not starting, draining or wedged.
+Dependencies are lights in its body, not readiness: a gateway that refuses
+politely is worth more than none.
 """
 
 import json
@@ -16,6 +18,7 @@ from gateway.board import Board
 from gateway.core.light import Colour, Reason, worst
 from gateway.ops.exposition import Exposition
 
+_KEEPALIVE_S: Final = 75.0  # scrapers come every 15 or 30 s; aiohttp would keep a forgotten connection for an hour
 STATES: Final = ("stopped", "starting", "serving", "draining")
 
 
@@ -46,15 +49,26 @@ def application(board: Board, readiness: Callable[[], Readiness]) -> web.Applica
         return _json(503 if now.why else 200, body)
 
     async def metrics(_: web.Request) -> web.Response:
-        return web.Response(body=exposition.text(), headers={"Content-Type": CONTENT_TYPE_LATEST, "Server": "sluicegate", "Cache-Control": "no-store"})
+        return web.Response(body=exposition.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     app = web.Application()
+    app.on_response_prepare.append(_sign)
     app.router.add_get("/livez", livez)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", metrics)
     return app
 
 
+def runner(board: Board, readiness: Callable[[], Readiness]) -> web.AppRunner:
+    """The same, ready to be given an address."""
+    return web.AppRunner(application(board, readiness), access_log=None, keepalive_timeout=_KEEPALIVE_S)
+
+
+async def _sign(_: web.Request, response: web.StreamResponse) -> None:
+    """One name on every answer, also on aiohttp's own 404 and 405, which would tell its version and Python's."""
+    response.headers["Server"] = "sluicegate"
+    response.headers["Cache-Control"] = "no-store"
+
+
 def _json(status: int, body: Mapping[str, object]) -> web.Response:
-    headers = {"Content-Type": "application/json", "Server": "sluicegate", "Cache-Control": "no-store"}
-    return web.Response(status=status, text=json.dumps(body), headers=headers)
+    return web.Response(status=status, text=json.dumps(body), headers={"Content-Type": "application/json"})

@@ -1,10 +1,11 @@
 """Health: this process answers or it does not; what it depends on are lights."""
 
+import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from gateway.board import Board
 from gateway.core.light import INDEX
-from gateway.ops.server import Readiness, application, lights
+from gateway.ops.server import Readiness, application, lights, runner
 
 
 def board_seeing(*reasons: str) -> Board:
@@ -35,6 +36,22 @@ async def test_not_ready_says_why() -> None:
 
 async def test_alive_even_when_not_ready() -> None:
     assert (await answer(Readiness("draining", []), "/livez", board_seeing("ok")))[0] == 200
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nowhere", 404), ("POST", "/livez", 405), ("GET", "/livez", 200)])
+async def test_every_answer_has_our_name_and_not_the_librarys(method: str, path: str, status: int) -> None:
+    app = application(board_seeing("ok"), lambda: Readiness("", []))
+    async with TestClient(TestServer(app)) as client, client.request(method, path) as got:
+        assert (got.status, got.headers.getall("Server"), got.headers.getall("Cache-Control")) == (status, ["sluicegate"], ["no-store"])
+
+
+async def test_a_forgotten_connection_is_closed() -> None:
+    """aiohttp's own default is an hour."""
+    ops = runner(board_seeing("ok"), lambda: Readiness("", []))
+    await ops.setup()
+    assert ops.server is not None
+    assert ops.server().keepalive_timeout == 75
+    await ops.cleanup()
 
 
 async def test_metrics_are_prometheus_text() -> None:

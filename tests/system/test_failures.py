@@ -338,3 +338,25 @@ async def test_a_topic_deleted_under_load_harms_no_other(stack: Devstack, direct
         assert_honest_refusals(ledger)
         assert len(ledger.by(202)) > len(ledger.by(503))
     await ledger.reconcile(stack.kafka.bootstrap, topics["syncs_topic"])
+
+
+async def test_a_topic_that_refuses_everything_harms_no_other(stack: Devstack, directory: Path) -> None:
+    """Every sign-up's timestamp is refused, whoever tears down producers over it: no sync is refused meanwhile."""
+    topics = {"syncs_topic": "calm.syncs", "signups_topic": "strict.signups"}
+    await stack.create_topic(Topic(topics["syncs_topic"]))
+    await stack.create_topic(Topic(topics["signups_topic"], config={"message.timestamp.before.max.ms": "0"}))
+    async with running(directory, stack.kafka.bootstrap, deliver={**topics, **QUICK}) as gateway, session() as phones:
+
+        async def sign_up(n: int) -> int:
+            async with phones.post(f"{gateway.public}/v1/signups", json=signup(f"0190a6f0-0000-7000-8000-{n:012}")) as answer:
+                return answer.status
+
+        async with load(gateway, phones=6) as ledger:
+            assert set(await asyncio.gather(*(sign_up(n) for n in range(8)))) == {503}
+            await until(lambda: len(ledger.by(202)) > 200, within_s=20, what="200 syncs")
+        now = await gateway.metrics()
+        lost = now['sluicegate_kafka_batches_total{result="lost"}']
+        print(f"strict topic: syncs {dict(ledger.tally())}, lost batches {lost}")
+        assert set(ledger.tally()) == {(202, "")}
+        assert now["sluicegate_kafka_rebuilds_total{}"] == 0
+    await ledger.reconcile(stack.kafka.bootstrap, topics["syncs_topic"])

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -11,11 +13,15 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from devstack import Devstack
 from gateway import keys
+from gateway.config import Config, Http
+from gateway.config import Process as Settings
+from gateway.supervisor import Supervisor
 from tests.system.gateway import ROOT, Gateway, running, sample, sync
 from tests.system.load import Ledger, Phone, accepted, load, session, until
 
@@ -98,7 +104,7 @@ async def test_a_drain_loses_and_refuses_nobody(stack: Devstack, fresh_topics: T
     await kept.reconcile(stack.kafka.bootstrap, topics["syncs_topic"])
 
 
-LONG = {"drain_lag_s": 20, "drain_s": 30}
+LONG = {"drain_lag_s": 20, "drain_s": 50}
 
 
 async def test_a_second_signal_ends_it_at_once(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
@@ -140,6 +146,153 @@ async def test_workers_end_by_themselves_when_the_supervisor_is_killed(stack: De
             print(f"supervisor killed: workers gone after {await until_gone(workers, 15):.1f} s")
         assert {line.status for line in ledger.lines if line.sent_s < killed_s + 0.4} == {202}  # drain_lag_s is 0.5
     await ledger.reconcile(stack.kafka.bootstrap, topics["syncs_topic"])
+
+
+# Every deadline of a request short, so that drain_s may be.
+SHORT: dict[str, dict[str, object]] = {"http": {"body_timeout_s": 0.5}, "process": {"drain_lag_s": 0.5, "drain_s": 2.6}}
+
+
+async def test_no_process_outlives_the_drain_of_an_orphan(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
+    """The supervisor is killed, and a worker hangs while it drains: nobody is left who could end it but the kernel."""
+    deliver = await fresh_topics() | {"timeout_ms": 500, "stall_ms": 400}
+    async with running(directory, stack.kafka.bootstrap, deliver=deliver, **SHORT) as gateway:
+        hung, other = gateway.worker_pids()
+        gateway.process.kill()
+        await until(lambda: gateway.log().count('"draining"') == 2, 5, "both workers drain")
+        os.kill(hung, signal.SIGSTOP)
+        await until_gone([other], 5)
+        await asyncio.sleep(2.6)
+        os.kill(hung, signal.SIGCONT)
+        await until_gone([hung], 1)
+        assert [line["event"] for line in gateway.log_lines()].count("drained") == 1
+
+
+@contextlib.contextmanager
+def soft_limit_of_files(pid: int, soft: int) -> Iterator[None]:
+    """So many open files for this process, for a while; what is open stays open."""
+    was = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, was[1]))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, was)
+
+
+def open_files(pid: int) -> set[int]:
+    return {int(fd.name) for fd in Path(f"/proc/{pid}/fd").iterdir()}
+
+
+def free_descriptor(pid: int, at_least: int = 0) -> int:
+    """The lowest one: as a limit it leaves no other."""
+    taken = open_files(pid)
+    return next(fd for fd in itertools.count(at_least) if fd not in taken)
+
+
+async def test_a_worker_that_cannot_be_started_costs_nobody_else(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
+    async with running(directory, stack.kafka.bootstrap, deliver=await fresh_topics()) as gateway:
+        killed, other = gateway.worker_pids()
+        supervisor = gateway.process.pid
+        before = open_files(supervisor)
+        # One free descriptor, and one more when the worker's stream closes: enough for a socket pair, too few for a process.
+        with soft_limit_of_files(supervisor, free_descriptor(supervisor, free_descriptor(supervisor) + 1)):
+            os.kill(killed, signal.SIGKILL)
+            await until(lambda: gateway.log().count('"a worker cannot be started"') == 3, 5, "three attempts, after 0, 0.5 and 1 s")
+            assert gateway.worker_pids() == [other]
+            assert len(open_files(supervisor)) == len(before) - 1  # no attempt left one of its pair behind
+            await asyncio.sleep(0.7)  # the orphaned listener is adopted after a second
+            await assert_served(gateway, within_s=4)
+        await until_serving(gateway)
+        assert other in gateway.worker_pids()
+        assert await gateway.stop() == 0
+
+
+async def until_connected(gateway: Gateway, count: int) -> None:
+    async with asyncio.timeout(5):
+        while sum(value for name, value in (await gateway.metrics()).items() if name.startswith("sluicegate_connections{")) != count:
+            await asyncio.sleep(0.02)
+
+
+async def test_a_drain_at_the_limit_of_open_files_cuts_nobody_off(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
+    """Linux says EMFILE even of an empty accept queue."""
+    settings: dict[str, dict[str, object]] = {"deliver": {**await fresh_topics()}, "http": {"body_grace_s": 10}}
+    async with contextlib.AsyncExitStack() as ending:
+        with soft_limit_of_files(os.getpid(), 1_024):
+            gateway = await ending.enter_async_context(running(directory, stack.kafka.bootstrap, **settings))
+        slow = [await begin_sync(gateway, f"slow-{n}", None) for n in range(8)]
+        await until_connected(gateway, 8)
+        with contextlib.ExitStack() as full:
+            for pid in gateway.worker_pids():
+                assert resource.prlimit(pid, resource.RLIMIT_NOFILE)[0] == 10_106  # what it inherited was too little
+                full.enter_context(soft_limit_of_files(pid, 3))
+            gateway.process.terminate()
+            await until(lambda: gateway.log().count("the last connections are not accepted") == 2, 5, "the end of accepting")
+        answers = await asyncio.gather(*(finish(begun) for begun in slow))
+        assert {answer[:13] for answer in answers} == {b"HTTP/1.1 202 "}
+        async with asyncio.timeout(5):
+            assert await gateway.process.wait() == 0
+
+
+async def test_a_machine_that_stood_still_keeps_its_workers(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
+    """`docker pause`, a live migration: nobody could beat, so nobody hangs."""
+    async with running(directory, stack.kafka.bootstrap, deliver=await fresh_topics(), process={"wedged_s": 1}) as gateway:
+        workers = gateway.worker_pids()
+        for pid in (gateway.process.pid, *workers):
+            os.kill(pid, signal.SIGSTOP)
+        await asyncio.sleep(2.5)
+        os.kill(gateway.process.pid, signal.SIGCONT)
+        await asyncio.sleep(0.5)  # it looks at its workers first
+        for pid in workers:
+            os.kill(pid, signal.SIGCONT)
+        await until(lambda: '"everything stood still"' in gateway.log(), 5, "the freeze in the log")
+        await asyncio.sleep(1)
+        assert gateway.worker_pids() == workers
+        await assert_served(gateway, within_s=4)
+
+
+async def test_a_silent_worker_accepts_no_longer_until_it_beats_again(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
+    """Long before it counts as hung its connections go to another; a worker that merely stood still loses nothing."""
+    async with running(directory, stack.kafka.bootstrap, deliver=await fresh_topics()) as gateway:
+        workers = gateway.worker_pids()
+        os.kill(workers[0], signal.SIGSTOP)
+        await until(lambda: '"a listener is handed over"' in gateway.log(), 4, "another accepts for it")
+        await assert_served(gateway, within_s=4)
+        os.kill(workers[0], signal.SIGCONT)
+        await until(lambda: '"a listener is given back"' in gateway.log(), 4, "it accepts for itself")
+        # Now the other one stands still: each can be the keeper, and none keeps what it gave back.
+        os.kill(workers[1], signal.SIGSTOP)
+        await until(lambda: gateway.log().count('"a listener is handed over"') == 2, 4, "another accepts for it")
+        await assert_served(gateway, within_s=4)
+        os.kill(workers[1], signal.SIGCONT)
+        await until(lambda: gateway.log().count('"a listener is given back"') == 2, 4, "it accepts for itself")
+        assert gateway.worker_pids() == workers
+        assert await gateway.stop() == 0
+
+
+# (last beat, start, end of a freeze, now, is it ended?), all in seconds of one clock; wedged_s is 10
+WEDGED = [
+    *((100, 50, 0, 110, False), (100, 50, 0, 111, True)),
+    *((100, 50, 200, 209, False), (100, 50, 200, 211, True)),  # the freeze ended at 200
+    *((0, 100, 0, 129, False), (0, 100, 0, 131, True)),  # it hangs before its first beat
+    (100, 105, 0, 114, False),  # the beat is its predecessor's
+]
+
+
+@pytest.mark.parametrize(("beat_s", "started_s", "awake_s", "now_s", "is_ended"), WEDGED)
+def test_who_counts_as_hung(*, beat_s: float, started_s: float, awake_s: float, now_s: float, is_ended: bool) -> None:
+    kills = []
+
+    class Process:
+        def kill(self) -> None:
+            kills.append(now_s)
+
+    supervisor = Supervisor(Config(http=Http(bind="127.0.0.1:0"), process=Settings(workers=1)), keys.Keys(tokens=()), None)
+    [seat] = supervisor._seats
+    seat.process, seat.started_s, supervisor._awake_s = cast("asyncio.subprocess.Process", Process()), started_s, awake_s
+    supervisor._board.slots[0].gauge("sluicegate_heartbeat_seconds").set(beat_s)
+    supervisor._end_if_wedged(seat, now_s)
+    supervisor._listeners.close()
+    assert bool(kills) == is_ended
 
 
 async def test_a_worker_that_hangs_is_replaced(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
