@@ -14,7 +14,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run ## Bring up Valkey, Kafka and the gateway; ends with READY and serves until Ctrl-C
-	@GATEWAY_DATA_DIR=$(DATA) $(BIN)/python -m devstack run --data-dir $(DATA)/devstack -- $(BIN)/python -m gateway --config gateway.toml --dev
+	@GATEWAY_DATA_DIR=$(DATA) exec $(BIN)/python -m devstack run --data-dir $(DATA)/devstack -- $(BIN)/python -m gateway --config gateway.toml --dev
 
 test: $(VENV)/.dev ## Run every test against a real Kafka and a real Valkey
 	@$(BIN)/python -m pytest

@@ -5,6 +5,7 @@
 A signal (Ctrl-C, SIGTERM, a closed terminal) before the command runs cancels the start,
 and we exit with 128 + its number.  Afterwards it is forwarded to the command as SIGTERM,
 and the command's way of ending decides: a gateway that drains and exits 0 makes this 0.
+The end of our parent (a `make` that was killed) counts as a SIGTERM.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 # Only when we are killed with -9: on a signal the command takes what it needs.
 _CHILD_GRACE_S = 10.0
+_PARENT_EVERY_S = 1.0
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -37,6 +39,13 @@ class _Signals:
         self.interrupted_by: signal.Signals | None = None
         for number in _FORWARDED:
             asyncio.get_running_loop().add_signal_handler(number, self._arrived, number)
+        self._watch_parent(os.getppid())
+
+    def _watch_parent(self, parent: int) -> None:
+        if os.getppid() != parent:
+            self._arrived(signal.SIGTERM)
+        else:
+            asyncio.get_running_loop().call_later(_PARENT_EVERY_S, self._watch_parent, parent)
 
     def _arrived(self, number: signal.Signals) -> None:
         if self.child is not None:

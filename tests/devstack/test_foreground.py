@@ -99,6 +99,20 @@ def test_killed_with_9_it_takes_everything_along(devstack: CommandLine, tmp_path
     assert new.strip() not in ("", old)
 
 
+def test_a_killed_parent_takes_everything_along(tmp_path: Path, wait: Wait) -> None:
+    """As a `make run` that is killed: our parent is gone, so are we."""
+    command = (
+        f"{sys.executable} -m devstack run --no-kafka --data-dir {tmp_path} -- {sys.executable} -c 'import time; print(1, flush=True); time.sleep(600)'; true"
+    )
+    with subprocess.Popen(["sh", "-c", command], stdout=subprocess.PIPE, text=True) as shell:
+        assert shell.stdout is not None
+        assert shell.stdout.readline() == "1\n"
+        others = [pid for pid in _pids_in(tmp_path) if pid != shell.pid]
+        assert len(others) >= 3
+        shell.kill()
+    wait.gone(*others)
+
+
 def test_a_signal_during_the_start_ends_it(devstack: CommandLine, tmp_path: Path, wait: Wait) -> None:
     """No command ran, so this is not a success."""
     process = devstack.start("run", "--data-dir", tmp_path, "--", "true")
