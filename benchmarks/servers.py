@@ -17,8 +17,8 @@ from benchmarks.response import ResponseReader
 READY = "READY"
 READY_TIMEOUT_S = 60.0  # the gateway waits for Kafka first, and Kafka may be cold
 READY_POLL_S = 0.05
-# A little more than the gateway's own drain_s (30), after which it ends by itself.
-STOP_TIMEOUT_S = 35.0
+# A little more than the gateway's own drain_s (40), after which it ends by itself.
+STOP_TIMEOUT_S = 45.0
 PROBE_TIMEOUT_S = 15.0
 LOG_LINES_SHOWN = 15
 

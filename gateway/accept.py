@@ -28,6 +28,7 @@ from gateway.deliver import Deliverer
 from gateway.documents import Document, Documents
 from gateway.errors import PROBLEMS, Refusal
 from gateway.identity import Identity
+from gateway.metrics import ROUTES
 from gateway.reply import Answer, Replies
 
 Handler = Callable[[web.BaseRequest], Awaitable[Answer]]
@@ -63,7 +64,7 @@ class Front:
             "/v1/notices": ("notices", "GET", self._notices),
             "/v1/openapi.json": ("openapi", "GET", self._openapi),
         }
-        self._counts = {name: slot.counters_by("sluicegate_requests_total", name) for name in ("syncs", "signups", "notices", "openapi", "problems", "none")}
+        self._counts = {name: {int(status): counter for status, counter in slot.counters_by("sluicegate_requests_total", name).items()} for name in ROUTES}
         self._sample_counts = slot.counters_by("sluicegate_events_total", "syncs")
         self._signup_counts = slot.counters_by("sluicegate_events_total", "signups")
         self._refusals = slot.counters_by("sluicegate_refusals_total")
@@ -92,8 +93,8 @@ class Front:
             # An offer to speak another protocol (Java's client and curl --http2 make one) is ignored, as RFC 9110 7.8 allows;
             # but the parser drops or keeps what follows such a request, so it is the last.
             response.force_close()
-        self._counts[name][str(response.status)].add()
-        return response
+        self._counts[name][response.status].add()
+        return response.as_response()
 
     def _refuse(self, refusal: Refusal) -> Answer:
         self._refusals[refusal.problem.code].add()

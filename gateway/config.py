@@ -75,7 +75,7 @@ class Process(Struct, frozen=True, forbid_unknown_fields=True):
     workers: Annotated[int, Meta(ge=0, le=256)] = 0
     data_dir: str = "var"
     drain_lag_s: Annotated[float, Meta(ge=0, le=600)] = 5.0
-    drain_s: Seconds = 30.0
+    drain_s: Seconds = 40.0
     wedged_s: Annotated[float, Meta(ge=1, le=600)] = 10.0
 
 
@@ -194,11 +194,11 @@ def _checked(config: Config, source: str) -> Config:
 def _contradictions(config: Config) -> Iterator[tuple[bool, str]]:
     """What two settings may not say to each other; the first that is true is reported."""
     http, process, deliver = config.http, config.process, config.deliver
-    # The last one to connect: its head, then a slow body, then an acknowledgement that takes its time.
-    last_s = process.drain_lag_s + LAST_REQUEST_S + http.body_timeout_s + deliver.timeout_ms / 1000
+    # The last one to connect: its head, then a slow body, an acknowledgement that takes its time, an answer read slowly.
+    last_s = process.drain_lag_s + LAST_REQUEST_S + http.body_timeout_s + deliver.timeout_ms / 1000 + http.write_timeout_s
     yield (
         last_s >= process.drain_s,
-        f"process.drain_s must exceed {last_s:g} (process.drain_lag_s + {LAST_REQUEST_S:g} + http.body_timeout_s + deliver.timeout_ms)",
+        f"process.drain_s must exceed {last_s:g} (drain_lag_s + {LAST_REQUEST_S:g} + http.body_timeout_s + deliver.timeout_ms + http.write_timeout_s)",
     )
     yield deliver.stall_ms > deliver.timeout_ms, "deliver.stall_ms must not exceed deliver.timeout_ms"
     yield deliver.linger_ms >= deliver.stall_ms, "deliver.linger_ms must be below deliver.stall_ms"

@@ -352,7 +352,7 @@ class Connection(RequestHandler):
         """What aiohttp could not parse.  Its own message quotes the request, so ours says less."""
         del request, exc, message
         code, detail = ("bad-request", "not valid HTTP/1.1, or a head larger than we take") if status == 400 else ("internal", "an error that is ours")
-        return self._connections.replies.refusal(self._connections.counted(Refusal(code, detail, close=True)))
+        return self._connections.replies.refusal(self._connections.counted(Refusal(code, detail, close=True))).as_response()
 
 
 class PublicServer(web.Server):

@@ -8,7 +8,7 @@ Source: RFC 9457 (problem details), RFC 9110.
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from itertools import count
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 from aiohttp import web
@@ -27,30 +27,36 @@ _ALL_ACCEPTED: Final = b'{"durability":"kafka","accepted":%d,"ack_through":%b,"r
 _encode = msgspec.json.Encoder().encode
 
 
-class Answer(web.StreamResponse):
+class Answer:
     """One complete answer, written as it is in one piece.
 
-    aiohttp's own Response is built for streaming, compressing and cookies; writing each of our
-    small answers through it takes a third of a bare request's time.
+    aiohttp's own Response is built for streaming, compressing and cookies; making and writing
+    each of our small answers through it takes a third of a bare request's time.  Of an answer
+    aiohttp's connection asks three things: `prepare`, `write_eof` and `keep_alive`.
     """
+
+    __slots__ = ("body", "head", "keep_alive", "status")
 
     def __init__(self, status: int, head: bytes, body: bytes, *, closes: bool = False) -> None:
         """Args: head: status line and headers without the connection's, each line ended; closes: end the connection after it."""
-        super().__init__(status=status)
+        self.status = status
         self.head = head
         self.body = body
-        if closes:
-            self.force_close()
+        self.keep_alive = False if closes else None  # None: as the client wants it
+
+    def force_close(self) -> None:
+        """End the connection after this answer."""
+        self.keep_alive = False
 
     async def prepare(self, request: web.BaseRequest) -> None:
         """Write all of it; nothing is left for `write_eof`.  Raises ConnectionResetError where nobody listens any more."""
-        if self._keep_alive is None:
-            self._keep_alive = request.keep_alive
+        if self.keep_alive is None:
+            self.keep_alive = request.keep_alive
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client is gone")
         connection = b""  # HTTP/1.1 keeps it by default
-        if not self._keep_alive:
+        if not self.keep_alive:
             connection = b"Connection: close\r\n"
         elif request.version == HttpVersion10:
             connection = b"Connection: keep-alive\r\n"
@@ -64,6 +70,10 @@ class Answer(web.StreamResponse):
     async def write_eof(self, data: bytes = b"") -> None:
         """Nothing is left to write."""
         assert not data
+
+    def as_response(self) -> web.StreamResponse:
+        """Itself, in aiohttp's words."""
+        return cast("web.StreamResponse", self)
 
 
 class Replies:

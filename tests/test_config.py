@@ -24,8 +24,8 @@ WRONG = [
     ("[ops]\nbind = '127.0.0.1:8080'", "http.bind and ops.bind must differ"),
     ("[process]\nworkers = -1", "process.workers: Expected `int` >= 0"),
     ("[process]\nworkers = 257", "process.workers: Expected `int` <= 256"),
-    ("[process]\ndrain_s = 10", "process.drain_s must exceed 26 (process.drain_lag_s + 1 + http.body_timeout_s + deliver.timeout_ms)"),
-    ("[http]\nbody_timeout_s = 19", "process.drain_s must exceed 30 "),
+    ("[process]\ndrain_s = 10", "process.drain_s must exceed 36 (drain_lag_s + 1 + http.body_timeout_s + deliver.timeout_ms + http.write_timeout_s)"),
+    ("[http]\nbody_timeout_s = 19", "process.drain_s must exceed 40 "),
     ("[identity]\nissuer = ''", "identity.issuer: "),
     ("[deliver]\nsyncs_topic = 'a b'", "deliver.syncs_topic: "),
     ("[deliver]\nsyncs_topic = 'x'\nsignups_topic = 'x'", "deliver.syncs_topic and deliver.signups_topic must differ"),
@@ -98,7 +98,7 @@ def test_what_is_in_force_is_shown_with_passwords_masked() -> None:
     loaded = config.load(None, {"GATEWAY_REDIS_URL": "rediss://user:hunter2@cache:6379/0"})
     shown = config.masked(loaded).splitlines()
     assert 'redis.url = "rediss://user:***@cache:6379/0"' in shown
-    assert "process.drain_s = 30.0" in shown
+    assert "process.drain_s = 40.0" in shown
     assert "hunter2" not in config.masked(loaded)
     rows = [("redis://:p@h/0", "redis://:***@h/0"), ("redis://h:1/0", "redis://h:1/0"), ("redis://u:p@@h", "redis://u:***@h")]
     # Redis clients read them in the query too, its names percent-encoded or not.

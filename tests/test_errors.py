@@ -15,7 +15,7 @@ def test_the_tree_is_the_one_drawn() -> None:
     assert ConfigError.__base__ is Refusal.__base__ is SluicegateError
     ours = {thing for thing in vars(errors).values() if isinstance(thing, type) and issubclass(thing, Exception)}
     assert {thing.__name__ for thing in ours} == set(
-        re.findall(r"\w+Error\b|Refusal|BrokerAway|BatchRefused", (errors.__doc__ or "").partition("\n\n")[2].partition("\n\n")[0])
+        re.findall(r"\w+Error\b|Refusal|BrokerAway|PartitionFailed|BatchRefused", (errors.__doc__ or "").partition("\n\n")[2].partition("\n\n")[0])
     )
 
 

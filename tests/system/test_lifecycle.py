@@ -104,7 +104,7 @@ async def test_a_drain_loses_and_refuses_nobody(stack: Devstack, fresh_topics: T
     await kept.reconcile(stack.kafka.bootstrap, topics["syncs_topic"])
 
 
-LONG = {"drain_lag_s": 20, "drain_s": 50}
+LONG = {"drain_lag_s": 20, "drain_s": 60}
 
 
 async def test_a_second_signal_ends_it_at_once(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
@@ -149,7 +149,7 @@ async def test_workers_end_by_themselves_when_the_supervisor_is_killed(stack: De
 
 
 # Every deadline of a request short, so that drain_s may be.
-SHORT: dict[str, dict[str, object]] = {"http": {"body_timeout_s": 0.5}, "process": {"drain_lag_s": 0.5, "drain_s": 2.6}}
+SHORT: dict[str, dict[str, object]] = {"http": {"body_timeout_s": 0.5, "write_timeout_s": 0.05}, "process": {"drain_lag_s": 0.5, "drain_s": 2.6}}
 
 
 async def test_no_process_outlives_the_drain_of_an_orphan(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
