@@ -161,13 +161,18 @@ def _is_formatted(data_dir: Path) -> bool:
     return (data_dir / "logs" / "meta.properties").exists()
 
 
+def _cluster_id(drawn: bytes) -> str:
+    """16 bytes as Kafka writes them, but never with a leading "-", which its tool takes for an option."""
+    return base64.urlsafe_b64encode(bytes([drawn[0] & 0x7F]) + drawn[1:]).decode().rstrip("=")
+
+
 async def _format(java: tuple[str, ...], data_dir: Path, held_fds: tuple[int, ...]) -> None:
     """Write the cluster id and the first metadata record (StorageTool format)."""
     log_path = data_dir / "format.log"
     # A format that was killed half-way leaves a directory that Kafka refuses to format
     # again; without meta.properties it holds no data, so it may go.
     shutil.rmtree(data_dir / "logs", ignore_errors=True)
-    cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    cluster_id = _cluster_id(uuid.uuid4().bytes)
     tool = ("kafka.tools.StorageTool", "format", "-t", cluster_id)
     command = (*java, *tool, "-c", str(data_dir / "server.properties"))
     with log_path.open("wb") as log:
