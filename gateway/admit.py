@@ -48,11 +48,10 @@ class Admission:
         """
         self._turn()
         cost_bytes = length + admission.REQUEST_OVERHEAD_BYTES
-        load = Load(self.bodies_bytes + self._deliverer.held_bytes, self._drained_bytes_per_s, self._refused_bytes)
         refused = admission.decide(
             cost_bytes=cost_bytes,
             in_flight_bytes_max=self._in_flight_bytes_max,
-            load=load,
+            load=self._load(),
             is_draining=self.is_draining and is_kept,
             is_stalled=not self._deliverer.is_open(kind),
             spread=random.random(),  # noqa: S311 - spreads retries, guards nothing
@@ -76,13 +75,15 @@ class Admission:
 
     def retry_after_s(self) -> int:
         """When someone refused after admission should come back."""
-        load = Load(self.bodies_bytes + self._deliverer.held_bytes, self._drained_bytes_per_s, self._refused_bytes)
-        return admission.retry_after_s(load, random.random())  # noqa: S311 - as above
+        return admission.retry_after_s(self._load(), random.random())  # noqa: S311 - as above
 
     def show(self) -> None:
         """Post the gauge; the worker calls this twice a second."""
         self._turn()
-        self._gauge.set(self.bodies_bytes + self._deliverer.held_bytes)
+        self._gauge.set(self._load().in_flight_bytes)
+
+    def _load(self) -> Load:
+        return Load(self.bodies_bytes + self._deliverer.held_bytes, self._drained_bytes_per_s, self._refused_bytes)
 
     def _turn(self) -> None:
         """Fold the second that has passed into the average."""

@@ -8,9 +8,9 @@ order of records and what a failure leaves (core/lane.py), Kafka's protocol
 One lane per partition, one batch in flight per lane; the next one fills
 meanwhile, so under load batching costs no waiting.  An event of an idle lane
 waits `linger_ms` for company; then all idle lanes leave together, because one
-produce request carries the batches of many partitions.  One watcher, every 50 ms, ends the deliveries whose
-time is up: all have the same time, so they stand in one queue in order, and no
-request needs a timer of its own.
+produce request carries the batches of many partitions.  One watcher, every
+50 ms, ends the deliveries whose time is up: all have the same time, so they
+stand in one queue in order, and no request needs a timer of its own.
 
 When Kafka fails:
 
@@ -148,9 +148,7 @@ class Deliverer:
             logs.warning("kafka is away at start", reason=str(exc))
             self._broken.set()
         else:
-            self._connected.set()
-            self._connected_s = self._monotonic_s()
-            self._apply(topics)
+            self._made_contact(topics)
             names = [self._names[kind] for kind, fault in self._faults.items() if fault == "single-copy"]
             if names and is_strict:
                 raise ConfigError(f"{', '.join(names)}: fewer than 3 copies or min.insync.replicas below 2; set deliver.allow_single_copy to accept that")
@@ -251,19 +249,15 @@ class Deliverer:
             # A producer that did not live long is not followed by another at once.
             tries = short_lives
             short_lives += 1
-            if tries:
-                await asyncio.sleep(_BACKOFF_S[min(tries, len(_BACKOFF_S)) - 1])
             while not self._connected.is_set():
+                if tries:
+                    await asyncio.sleep(_BACKOFF_S[min(tries, len(_BACKOFF_S)) - 1])
                 try:
                     topics = await self._broker.connect()
                 except BrokerAway:
-                    await asyncio.sleep(_BACKOFF_S[min(tries, len(_BACKOFF_S) - 1)])
                     tries += 1
                 else:
-                    self._broken.clear()
-                    self._connected.set()
-                    self._connected_s = self._monotonic_s()
-                    self._apply(topics)
+                    self._made_contact(topics)
             self._depart()
 
     async def _watch(self) -> None:
@@ -277,9 +271,8 @@ class Deliverer:
             for lane in self._all_lanes:
                 lane.forget_settled()
             self._count_held()
-            if max([lane.age_s(now_s) for lane in self._all_lanes], default=0.0) >= self._timeout_s:
+            if self._look() >= self._timeout_s:
                 self._rebuild("the oldest batch is overdue")
-            self._look()
 
     async def _keep_topics(self) -> None:
         """Notice changed settings, new topics and new partitions."""
@@ -294,6 +287,12 @@ class Deliverer:
                 logs.warning("kafka topics could not be read", reason=str(exc))
 
     # What first contact and every later look tell
+
+    def _made_contact(self, topics: Mapping[str, Topic]) -> None:
+        self._broken.clear()
+        self._connected.set()
+        self._connected_s = self._monotonic_s()
+        self._apply(topics)
 
     def _apply(self, topics: Mapping[str, Topic]) -> None:
         """Lanes for the partitions there are, and what the topics cannot promise."""
@@ -327,8 +326,8 @@ class Deliverer:
             lanes.append(lane)
             self._all_lanes.append(lane)
 
-    def _look(self) -> None:
-        """What is open, and the light and its reason."""
+    def _look(self) -> float:
+        """See what is open, show the light and its reason; returns the age of the oldest batch in flight, in seconds."""
         now_s = self._monotonic_s()
         is_connected = self._connected.is_set()
         for kind, lanes in self._lanes.items():
@@ -351,3 +350,4 @@ class Deliverer:
         self._gauges["unacked_age_seconds"].set(oldest_s)
         self._gauges["kafka_reason"].set(INDEX[reason])
         self._gauges["kafka_light"].set(REASONS[INDEX[reason]].colour)
+        return oldest_s

@@ -69,6 +69,12 @@ class Seat:
         if self.writer is not None and not self.writer.is_closing():
             control.send(self.writer, message)
 
+    def kill(self) -> None:
+        """End whoever sits here at once."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):  # it has ended already
+                self.process.kill()
+
 
 class Supervisor:
     """The process an operator starts and stops."""
@@ -290,8 +296,7 @@ class Supervisor:
         silent_s = self._silent_s(seat, now_s)
         if seat.process is not None and silent_s > (wedged_s if self._beat_s(seat) else max(wedged_s, _FIRST_BEAT_S)):
             logs.error("a worker hangs and is ended", worker=seat.index, silent_s=round(silent_s, 1))
-            with contextlib.suppress(ProcessLookupError):
-                seat.process.kill()
+            seat.kill()
 
     # The end
 
@@ -310,9 +315,7 @@ class Supervisor:
                 seat.tell(Drain())
                 continue
             self._hand_over(seat, self._clock.monotonic_s())  # whoever is told to drain still hears this, and serves what waits there
-            if seat.process is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    seat.process.kill()  # not serving yet: nothing of anybody's is lost
+            seat.kill()  # not serving yet: nothing of anybody's is lost
         now = asyncio.create_task(_until(self._stopping_now))
         ended = asyncio.create_task(_all_of(sitting))
         await asyncio.wait([now, ended], timeout=self._config.process.drain_s, return_when=asyncio.FIRST_COMPLETED)
@@ -324,9 +327,7 @@ class Supervisor:
 
     def _kill_all(self) -> None:
         for seat in self._seats:
-            if seat.process is not None and seat.process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    seat.process.kill()
+            seat.kill()
 
     def _reload(self) -> None:
         """Read keys and notices again; a bad file changes nothing and says why."""

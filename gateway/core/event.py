@@ -47,6 +47,7 @@ Header = tuple[str, bytes]
 class SyncEvent(Struct, frozen=True, omit_defaults=True, gc=False):
     """The value of a record in syncs.v1; its key is the user id.
 
+    This is its description: `Forge` writes the same bytes in two parts, `_Phone` and the sample.
     Downstream keeps, per user, day, device_id and source, the largest `recorded_at`.
     """
 

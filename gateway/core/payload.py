@@ -26,25 +26,31 @@ SAMPLES_MAX: Final = 200
 STEPS_MAX: Final = 200_000  # a day of running at three steps a second stays below it
 SEQ_MAX: Final = 2**53 - 1  # the largest integer every JSON reader keeps exactly
 
+_LABEL_MAX: Final = 32
+_DEVICE_ID_MAX: Final = 128
+_SAMPLE_ID_MAX: Final = 64
+_DAY_LENGTH: Final = len("2026-01-27")
+_DAY_FORM: Final = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
+
 # C0 controls are never meant, and break databases downstream.  DEL is spared: JSON may hold it unescaped.
 # Python's `$` also matches before a last newline, JSON Schema's does not: with (?!\n) both mean the end.
 _NO_CONTROLS: Final = r"^[^\x00-\x1f]*$(?!\n)"
 
 Seq = Annotated[int, Meta(ge=0, le=SEQ_MAX, description="the phone's own counter of samples")]
-SampleId = Annotated[str, Meta(min_length=1, max_length=64, pattern=_NO_CONTROLS, description="the phone's name for the sample")]
+SampleId = Annotated[str, Meta(min_length=1, max_length=_SAMPLE_ID_MAX, pattern=_NO_CONTROLS, description="the phone's name for the sample")]
 Day = Annotated[
     str,
     Meta(
-        min_length=10,
-        max_length=10,
-        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
+        min_length=_DAY_LENGTH,
+        max_length=_DAY_LENGTH,
+        pattern=f"^{_DAY_FORM}$",
         description="the calendar day where the person was; an impossible one is kept and marked",
     ),
 ]
 Steps = Annotated[int, Meta(ge=0, le=STEPS_MAX, description="total of `day` from `source` as of `recorded_at`")]
 Instant = Annotated[datetime, Meta(tz=True, description="RFC 3339, with an offset")]
-Label = Annotated[str, Meta(min_length=1, max_length=32, pattern=_NO_CONTROLS)]
-DeviceId = Annotated[str, Meta(min_length=1, max_length=128, pattern=_NO_CONTROLS)]
+Label = Annotated[str, Meta(min_length=1, max_length=_LABEL_MAX, pattern=_NO_CONTROLS)]
+DeviceId = Annotated[str, Meta(min_length=1, max_length=_DEVICE_ID_MAX, pattern=_NO_CONTROLS)]
 Name = Annotated[str, Meta(min_length=1, max_length=100, pattern=_NO_CONTROLS)]
 Phone = Annotated[str, Meta(max_length=16, pattern=r"^\+[1-9][0-9]{6,14}$(?!\n)", description="E.164")]
 
@@ -66,9 +72,9 @@ class _PlainSample(Sample, frozen=True, omit_defaults=True, gc=False):
     Only for bodies without a backslash: JSON can spell a control character in no other way.
     """
 
-    day: Annotated[str, Meta(min_length=10, max_length=10)]
-    source: Annotated[str, Meta(min_length=1, max_length=32)]
-    id: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    day: Annotated[str, Meta(min_length=_DAY_LENGTH, max_length=_DAY_LENGTH)]
+    source: Annotated[str, Meta(min_length=1, max_length=_LABEL_MAX)]
+    id: Annotated[str, Meta(min_length=1, max_length=_SAMPLE_ID_MAX)] | None = None
 
 
 class Sync(Struct, frozen=True):
@@ -107,9 +113,9 @@ class SyncBody(Struct, frozen=True):
 class _PlainSync(SyncBody, frozen=True):
     """A sync without a flaw, read without patterns."""
 
-    device_id: Annotated[str, Meta(min_length=1, max_length=128)]
-    platform: Annotated[str, Meta(min_length=1, max_length=32)]
-    app_version: Annotated[str, Meta(min_length=1, max_length=32)]
+    device_id: Annotated[str, Meta(min_length=1, max_length=_DEVICE_ID_MAX)]
+    platform: Annotated[str, Meta(min_length=1, max_length=_LABEL_MAX)]
+    app_version: Annotated[str, Meta(min_length=1, max_length=_LABEL_MAX)]
     samples: Annotated[list[_PlainSample], Meta(min_length=1, max_length=SAMPLES_MAX)]
 
     @property
@@ -175,7 +181,7 @@ _SAMPLE_FIELDS: Final = tuple(f'"{name}"'.encode() for name in ("seq", "day", "s
 _SYNC_QUOTES: Final = 2 * (4 + 3)
 _SAMPLE_QUOTES: Final = 2 * (5 + 3)
 _ID_QUOTES: Final = 2 * (1 + 1)
-_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_DAY: Final = re.compile(_DAY_FORM)
 _NAMED_TWICE: Final = "named twice in one object"
 _SYNC_FIELDS: Final = (b'"device_id"', b'"platform"', b'"app_version"', b'"samples"')
 
