@@ -23,7 +23,7 @@ from gateway.clock import Clock
 from gateway.config import Http
 from gateway.connection import Connection
 from gateway.core.event import Forge
-from gateway.core.receipt import Outcome, Receipt, receipt
+from gateway.core.receipt import Outcome, Receipt
 from gateway.deliver import Deliverer
 from gateway.documents import Document, Documents
 from gateway.errors import PROBLEMS, Refusal
@@ -102,10 +102,12 @@ class Front:
 
     def _route(self, target: str) -> tuple[str, str, Handler]:
         """(name, method, handler) of a request target; what is nowhere has a handler that says so."""
-        path = target.partition("?")[0]
-        route = self._routes.get(path)
+        route = self._routes.get(target)
         if route is not None:
             return route
+        path = target.partition("?")[0]
+        if path in self._routes:
+            return self._routes[path]
         code = path.removeprefix("/problems/")
         if code in PROBLEMS and code != path:
             return "problems", "GET", self._problem
@@ -120,15 +122,15 @@ class Front:
         is_stored = False
         try:
             member = self._identity.member(request.headers.get("Authorization"), self._clock.now_us() / 1e6)
-            body = await self._bodies.read(request, body_head)
-            lines, records = check_sync(self._forge, member, body, self._clock.now_us())
+            body = self._bodies.whole(request, body_head) or await self._bodies.read(request, body_head)
+            checked = check_sync(self._forge, member, body, self._clock.now_us())
             outcomes: Sequence[Outcome] = ()
-            if records:
-                outcomes = await self._deliverer.deliver(kind, records, member.key_hash)
+            if checked.records:
+                outcomes = await self._deliverer.deliver(kind, checked.records, member.key_hash)
                 is_stored = Outcome.DURABLE in outcomes
         finally:
             self._admission.done(cost_bytes, is_stored=is_stored)
-        told = receipt(lines, outcomes)
+        told = checked.receipt(outcomes)
         for entry in told.results:
             if entry.code not in _COUNTED_BY_DELIVERY:
                 self._sample_counts[entry.status].add()
@@ -148,7 +150,7 @@ class Front:
         cost_bytes = self._admission.admit(kind, body_head.unfolded_bytes_max, is_kept=_is_kept(request))
         is_stored = False
         try:
-            body = await self._bodies.read(request, body_head)
+            body = self._bodies.whole(request, body_head) or await self._bodies.read(request, body_head)
             signup_id, record = self._checked_signup(body)
             [outcome] = await self._deliverer.deliver(kind, [record], None)
             is_stored = outcome is Outcome.DURABLE
@@ -191,18 +193,19 @@ class Front:
 
 def _check_head(request: web.BaseRequest) -> None:
     """What the parser lets through and we do not.  Each closes the connection: what follows may be anything."""
-    if request.version not in _VERSIONS:
+    is_current = request.version == HttpVersion11
+    if not is_current and request.version != HttpVersion10:
         raise Refusal("bad-request", "want HTTP/1.1", close=True)
     if request.raw_path[:1] != "/":
         raise Refusal("bad-request", "want a request target that begins with /", close=True)
     headers = request.headers
     hosts = headers.getall("Host", ())
-    if len(hosts) != 1 and (hosts or request.version == HttpVersion11):
+    if len(hosts) != 1 and (hosts or is_current):
         raise Refusal("bad-request", "want exactly one Host", close=True)
     if hosts and not _HOST.fullmatch(hosts[0]):
         raise Refusal("bad-request", "want a Host of name and port", close=True)
     coding = headers.get("Transfer-Encoding")
-    if coding is not None and (coding.lower() != "chunked" or request.version != HttpVersion11):
+    if coding is not None and (coding.lower() != "chunked" or not is_current):
         # Whatever stands in front of us may read an empty coding, a list or HTTP/1.0 otherwise, and see another body.
         raise Refusal("bad-request", "want no Transfer-Encoding but chunked, in HTTP/1.1", close=True)
     if len(headers.getall("Authorization", ())) > 1:
@@ -223,7 +226,6 @@ async def _nowhere(_: web.BaseRequest) -> Answer:
 
 
 _COUNTED_BY_DELIVERY: Final = frozenset({"not-durable", "refused-by-kafka"})
-_VERSIONS: Final = (HttpVersion11, HttpVersion10)
 _HOST: Final = re.compile(r"[\w.~!$&'()*+,;=%:\[\]-]*", re.ASCII)  # RFC 3986 host and port; empty is allowed
 _NOT_DURABLE: Final = {
     "none": "not sent to the store in time; nothing of this request was kept",

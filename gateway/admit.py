@@ -11,7 +11,7 @@ from typing import Final
 from gateway.board import Slot
 from gateway.clock import Clock
 from gateway.core import admission
-from gateway.core.admission import Load
+from gateway.core.admission import Code, Load
 from gateway.deliver import Deliverer
 from gateway.errors import Refusal
 
@@ -48,18 +48,17 @@ class Admission:
         """
         self._turn()
         cost_bytes = length + admission.REQUEST_OVERHEAD_BYTES
-        refused = admission.decide(
+        code = admission.decide(
             cost_bytes=cost_bytes,
+            in_flight_bytes=self.bodies_bytes + self._deliverer.held_bytes,
             in_flight_bytes_max=self._in_flight_bytes_max,
-            load=self._load(),
             is_draining=self.is_draining and is_kept,
             is_stalled=not self._deliverer.is_open(kind),
-            spread=random.random(),  # noqa: S311 - spreads retries, guards nothing
         )
-        if refused is not None:
+        if code is not None:
             self._refused_bytes += cost_bytes
-            members = {"outcome": "none"} if refused.code == "not-durable" else None
-            raise Refusal(refused.code, _DETAIL[refused.code], retry_after_s=refused.retry_after_s, members=members)
+            members = {"outcome": "none"} if code == "not-durable" else None
+            raise Refusal(code, _DETAIL[code], retry_after_s=self.retry_after_s(code), members=members)
         self.bodies_bytes += cost_bytes
         return cost_bytes
 
@@ -73,9 +72,9 @@ class Admission:
         if is_stored:
             self._drained_bytes += cost_bytes
 
-    def retry_after_s(self) -> int:
-        """When someone refused after admission should come back."""
-        return admission.retry_after_s(self._load(), random.random())  # noqa: S311 - as above
+    def retry_after_s(self, code: Code = "not-durable") -> int:
+        """When someone who is refused for this, or was after admission, should come back."""
+        return admission.retry_after_s(code, self._load(), random.random())  # noqa: S311 - spreads retries, guards nothing
 
     def show(self) -> None:
         """Post the gauge; the worker calls this twice a second."""

@@ -37,7 +37,7 @@ def read_head(request: web.BaseRequest, bytes_max: int, gzip_ratio_max: int) -> 
     headers = request.headers
     if headers.get("Content-Type") != "application/json" and not _is_json(headers.get("Content-Type", "")):
         raise Refusal("unsupported-media-type", "want Content-Type: application/json in UTF-8")
-    encoding = ",".join(headers.getall("Content-Encoding", ())).strip().lower()
+    encoding = ",".join(headers.getall("Content-Encoding")).strip().lower() if "Content-Encoding" in headers else ""
     if encoding not in ("", "identity", "gzip"):
         raise Refusal("unsupported-encoding", "want gzip or no Content-Encoding", headers=[("Accept-Encoding", "gzip")])
     length_text = headers.get("Content-Length")
@@ -56,6 +56,10 @@ def read_head(request: web.BaseRequest, bytes_max: int, gzip_ratio_max: int) -> 
 
 def _too_large(bytes_max: int) -> Refusal:
     return Refusal("body-too-large", f"want at most {bytes_max} bytes", close=True)
+
+
+def _broken() -> Refusal:
+    return Refusal("bad-request", "the body's framing is broken", close=True)
 
 
 def _is_json(content_type: str) -> bool:
@@ -80,21 +84,38 @@ class Bodies:
         self._monotonic_s = clock.monotonic_s
         self._bytes = slot.counter("sluicegate_body_bytes_total")
 
+    def whole(self, request: web.BaseRequest, head: BodyHead) -> bytes | None:
+        """The unfolded body where all of it is here, as nearly always; else None, and `read` waits for it.
+
+        Raises:
+            Refusal: body-too-large, bad-request (its framing), invalid-gzip, invalid-json (it is empty).
+        """
+        content = request.content
+        if not content.is_eof():
+            return None
+        try:
+            body = content.read_nowait()
+        except (web.RequestPayloadError, HttpProcessingError):
+            raise _broken() from None
+        return self._unfold(body, head)
+
     async def read(self, request: web.BaseRequest, head: BodyHead) -> bytes:
         """The unfolded body, read within its deadline.
 
         Raises:
-            Refusal: request-timeout, body-too-large, bad-request (its framing), invalid-gzip, invalid-json (it is empty).
+            Refusal: request-timeout, and those of `whole`.
         """
-        content = request.content
-        if "Expect" in request.headers and request.version == HttpVersion11 and not content.is_eof():
+        if "Expect" in request.headers and request.version == HttpVersion11:
             # Only now: the decision to take this request is made.
             assert request.transport is not None
             request.transport.write(_CONTINUE)
         try:
-            body = content.read_nowait() if content.is_eof() else await self._trickle(content, head.bytes_max)
+            body = await self._trickle(request.content, head.bytes_max)
         except (web.RequestPayloadError, HttpProcessingError):
-            raise Refusal("bad-request", "the body's framing is broken", close=True) from None
+            raise _broken() from None
+        return self._unfold(body, head)
+
+    def _unfold(self, body: bytes, head: BodyHead) -> bytes:
         if len(body) > head.bytes_max:
             raise _too_large(head.bytes_max)
         self._bytes.add(len(body))

@@ -10,16 +10,25 @@ from typing import NamedTuple
 from gateway.core.event import Forge, Record
 from gateway.core.gunzip import gunzip
 from gateway.core.payload import Flaw, Invalid, Malformed, Sample, read_signup, read_sync
-from gateway.core.receipt import Line
+from gateway.core.receipt import Line, Outcome, Receipt, all_durable, receipt
 from gateway.errors import Refusal
 from gateway.identity import Member
 
 
 class CheckedSync(NamedTuple):
-    """One line per sample, one record per distinct valid one."""
+    """Every sample judged, and one record per distinct valid one."""
 
-    lines: list[Line]
+    samples: Sequence[Sample | Flaw]
     records: list[Record]
+    lines: list[Line] | None  # None where every sample has its own record: nearly always
+
+    def receipt(self, outcomes: Sequence[Outcome]) -> Receipt:
+        """What the phone is told.  Args: outcomes: of the records, in their order."""
+        if self.lines is not None:
+            return receipt(self.lines, outcomes)
+        if outcomes.count(Outcome.DURABLE) == len(outcomes):
+            return all_durable([sample.seq for sample in self.samples if sample.seq is not None])
+        return receipt([Line(sample.id, sample.seq, position) for position, sample in enumerate(self.samples)], outcomes)
 
 
 class CheckedSignup(NamedTuple):
@@ -57,11 +66,9 @@ def check_sync(forge: Forge, member: Member, body: bytes, received_us: int) -> C
     sync = read_sync(body)
     if isinstance(sync, Malformed | Invalid):
         raise _refusal(sync)
-    valid = sync.valid
-    device = (sync.device_id, sync.platform, sync.app_version)
-    records = list(forge.syncs(member.user, device, valid, received_us))
-    if len(valid) == len(sync.samples) and len({record.event_id for record in records}) == len(records):
-        return CheckedSync([Line(sample.id, sample.seq, position) for position, sample in enumerate(valid)], records)
+    records = forge.syncs(member.key, (sync.device_id, sync.platform, sync.app_version), sync.valid, received_us)
+    if len({record.event_id for record in records}) == len(sync.samples):
+        return CheckedSync(sync.samples, records, None)
     return _with_flaws_or_repeats(sync.samples, records)
 
 
@@ -81,7 +88,7 @@ def _with_flaws_or_repeats(samples: Sequence[Sample | Flaw], forged: Sequence[Re
             positions[record.event_id] = len(records)
             records.append(record)
         lines.append(Line(sample.id, sample.seq, positions[record.event_id], None, not is_new))
-    return CheckedSync(lines, records)
+    return CheckedSync(samples, records, lines)
 
 
 def check_signup(forge: Forge, body: bytes, received_us: int) -> CheckedSignup:

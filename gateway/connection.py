@@ -19,6 +19,7 @@ What is private in aiohttp and used here (3.14; tests/system/test_connections.py
   _waiter                pending exactly while the handler waits for a request
   _request_count         heads parsed; _request_in_progress: one is with accept.py
   _task_handler          the handler's task, looked at once, when it is made
+  _reading_paused        a body's reader holds more than it should; only looked at
 """
 
 import asyncio
@@ -288,6 +289,11 @@ class Connection(RequestHandler):
     def resume_writing(self) -> None:
         super().resume_writing()
         self._connections.read(self)
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Whoever reads a body calls this; where nothing was paused it costs a look at the parser for nothing."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
 
     def _has_closed(self, _: object) -> None:
         """The handler has ended: a transport that is closed waits until all is read, were it for ever."""

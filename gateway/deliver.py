@@ -6,9 +6,12 @@ order of records and what a failure leaves (core/lane.py), Kafka's protocol
 (kafka.py).  Units: the settings' milliseconds become seconds once, in __init__.
 
 One lane per partition, one batch in flight per lane; the next one fills
-meanwhile, so under load batching costs no waiting.  An event of an idle lane
-waits `linger_ms` for company; then all idle lanes leave together, because one
-produce request carries the batches of many partitions.  One watcher, every
+meanwhile.  Lanes leave together, because one produce request carries the batches
+of many partitions, and costs as much as three of them: `linger_ms` after the first
+of them had something to send and nothing in flight.  While others are in flight
+an idle lane waits for their acknowledgement first: the client has one request at
+a time with a broker anyway.  A lane that has a full batch by the time of its
+acknowledgement does not wait.  One watcher, every
 50 ms, ends the deliveries whose time is up: all have the same time, so they
 stand in one queue in order, and no request needs a timer of its own.
 
@@ -42,6 +45,8 @@ from gateway.kafka import Broker, Topic
 from gateway.kafka import key_hash as hash_of
 
 _TICK_S: Final = 0.05
+_FULL_BYTES: Final = 16_384  # a batch is worth its own costs; the number is Kafka's own, batch.size
+_ROUND_S: Final = 0.02  # so long an idle lane waits for the acknowledgement of another, which may be stuck
 _TOPICS_EVERY_S: Final = 30.0  # how late a changed setting or a new partition is noticed
 _LIVED_S: Final = 5.0  # a producer that lived so long was not the fault
 _BACKOFF_S: Final = (0.1, 0.2, 0.5, 1.0)
@@ -71,6 +76,7 @@ class Deliverer:
         self._reason = "not-asked"
         self._single_copies = False
         self._watchers: list[asyncio.Task[None]] = []
+        self._loop: asyncio.AbstractEventLoop
         self._failure: BaseException | None = None
         self._ack_seconds = {kind: slot.histogram("sluicegate_ack_seconds", kind) for kind in self._names}
         self._events = {kind: slot.counters_by("sluicegate_events_total", kind) for kind in self._names}
@@ -114,7 +120,7 @@ class Deliverer:
         return outcomes
 
     def _queue(self, lane: Lane, records: Sequence[Record], now_s: float) -> "asyncio.Future[Sequence[Outcome]]":
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         settled: asyncio.Future[Sequence[Outcome]] = loop.create_future()
 
         def tell(outcomes: Sequence[Outcome]) -> None:
@@ -122,14 +128,11 @@ class Deliverer:
                 settled.set_result(outcomes)
 
         delivery = Delivery(len(records), now_s, tell)
-        before = lane.held_bytes
-        for index, record in enumerate(records):
-            lane.add(record, delivery, index)
-        self.held_bytes += lane.held_bytes - before
+        self.held_bytes += lane.add(records, delivery)
         if not delivery.is_settled:
             self._waiting.append(delivery)
             if self._departure is None and lane not in self._serving:
-                self._departure = loop.call_later(self._linger_s, self._depart)
+                self._plan(_ROUND_S if self._serving else self._linger_s)
         return settled
 
     # Start and stop
@@ -142,6 +145,7 @@ class Deliverer:
         Raises:
             ConfigError: with `is_strict`, Kafka answered and a topic cannot promise what a 202 says.
         """
+        self._loop = asyncio.get_running_loop()
         try:
             topics = await self._broker.connect()
         except BrokerAway as exc:
@@ -169,37 +173,52 @@ class Deliverer:
 
     async def stop(self) -> None:
         """End all loops and close the producer.  What was not acknowledged has been told so."""
-        if self._departure is not None:
-            self._departure.cancel()
         tasks = [*self._watchers, *self._serving.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._departure is not None:
+            self._departure.cancel()
         await self._broker.close()
 
     # Sending
 
+    def _plan(self, wait_s: float) -> None:
+        """Depart so long from now, unless that is to be sooner anyway."""
+        at_s = self._loop.time() + wait_s
+        if self._departure is not None:
+            if self._departure.when() <= at_s:
+                return
+            self._departure.cancel()
+        self._departure = self._loop.call_at(at_s, self._depart)
+
     def _depart(self) -> None:
         """Send what waits in idle lanes, all at once."""
-        self._departure = None
+        if self._departure is not None:
+            self._departure.cancel()
+            self._departure = None
         if not self._connected.is_set():
             return  # they leave when there is contact again
         for lane in self._all_lanes:
             if lane.has_queue and lane not in self._serving:
-                task = asyncio.get_running_loop().create_task(self._serve(lane))
+                task = self._loop.create_task(self._serve(lane))
                 self._serving[lane] = task
                 task.add_done_callback(self._served)
 
     async def _serve(self, lane: Lane) -> None:
-        """Send one lane's batches, one at a time, until nothing waits there."""
+        """Send one lane's batches, one at a time, as long as they are full."""
         try:
             while self._connected.is_set() and (batch := lane.take(self._monotonic_s())):
                 await self._send(lane, [item[0] for item in batch])
                 self._count_held()
                 if (pause_s := lane.closed_until_s - self._monotonic_s()) > 0:
                     await asyncio.sleep(pause_s)
+                if lane.held_bytes < _FULL_BYTES:
+                    break
         finally:
             del self._serving[lane]
+            if lane.has_queue or self._departure is not None:
+                self._plan(self._linger_s)
 
     def _served(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (exc := task.exception()):

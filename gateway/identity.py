@@ -58,7 +58,7 @@ class Identity:
         self._settings = settings
         self._key_hash = key_hash
         self._cache: dict[bytes, Member] = {}
-        self._cache_secret = os.urandom(32)
+        self._hash = blake2b(digest_size=16, key=os.urandom(32))
         self._counts = slot.counters_by("sluicegate_tokens_total")
         self._cached = self._counts["cached"]
         self.reload(keys)
@@ -77,7 +77,9 @@ class Identity:
         if authorization is None or authorization[:7].lower() != "bearer ":
             raise Refusal("token-missing", "Authorization: Bearer <token> is required", headers=_AUTHENTICATE)
         token = authorization[7:].strip()
-        digest = blake2b(token.encode("utf-8", "surrogateescape"), digest_size=16, key=self._cache_secret).digest()
+        hashed = self._hash.copy()
+        hashed.update(token.encode("utf-8", "surrogateescape"))
+        digest = hashed.digest()
         member = self._cache.get(digest)
         if member is not None and now_s < member.expires_s:
             self._cached.add()

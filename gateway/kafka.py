@@ -21,8 +21,10 @@ from aiokafka import errors as kafka_errors
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.partitioner import murmur2
+from aiokafka.record.util import calc_crc32c
 
 from gateway import logs
+from gateway.core import recordbatch
 from gateway.core.event import Record
 from gateway.errors import BatchRefused, BrokerAway, BrokerError, PartitionFailed
 
@@ -74,6 +76,32 @@ class Broker(Protocol):
 def key_hash(key: bytes) -> int:
     """The hash every Java producer partitions by, so that streams can be joined downstream."""
     return int(murmur2(key)) & 0x7FFFFFFF
+
+
+class _Batch:
+    """What the client asks of a batch (its BatchBuilder), for records that are bytes already.
+
+    It is asked in this order: closed, record_count, _set_producer_state, and _build at every try.
+    """
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self._records = records
+        self._producer = (-1, -1, 0)
+        self._built = b""
+
+    def closed(self) -> bool:
+        return True
+
+    def record_count(self) -> int:
+        return len(self._records)
+
+    def _set_producer_state(self, producer_id: int, epoch: int, first_sequence: int) -> None:
+        self._producer = producer_id, epoch, first_sequence
+
+    def _build(self) -> bytes:
+        if not self._built:
+            self._built = recordbatch.batch(self._records, *self._producer, calc_crc32c)
+        return self._built
 
 
 class Kafka:
@@ -159,15 +187,12 @@ class Kafka:
         """Send one batch and wait for its acknowledgement, however long that takes."""
         at = TopicPartition(topic, partition)
         producer = await self._producer_for(at)
-        batch = producer.create_batch()
-        for record in records:
-            if batch.append(key=record.key, value=record.value, timestamp=record.timestamp_ms, headers=record.headers) is None:
-                raise BatchRefused("larger than the client's batch")
         try:
-            # A topic younger than the producer is asked for first; discarding the producer does not end that wait.
-            async with asyncio.timeout(self._connect_timeout_s):
-                acknowledged = await producer.send_batch(batch, topic, partition=partition)
-            await acknowledged
+            if producer.client.cluster.partitions_for_topic(topic) is None:
+                # A topic younger than the producer is asked for first; discarding the producer does not end that wait.
+                async with asyncio.timeout(self._connect_timeout_s):
+                    await producer.partitions_for(topic)
+            await (await producer.send_batch(_Batch(records), topic, partition=partition))
         except (kafka_errors.KafkaError, OSError, TimeoutError, AssertionError) as exc:
             # AssertionError: the client asserts that the partition exists; topics can be made anew smaller.
             raise self._judge(exc, at, producer) from exc

@@ -92,7 +92,7 @@ class Replies:
             begun = f"HTTP/1.1 {status} {phrase}\r\nServer: {SERVER}\r\nContent-Type: {content_type}\r\nCache-Control: {cache}\r\n"
             _BEGINNINGS[status, content_type, cache] = begun
         framing = "" if status == HTTPStatus.NOT_MODIFIED else f"Content-Length: {length}\r\n"
-        others = "".join([f"{name}: {value}\r\n" for name, value in more])
+        others = "".join([f"{name}: {value}\r\n" for name, value in more]) if more else ""
         return f"{begun}Request-Id: {self._prefix}{next(self._numbers)}\r\nDate: {rfc822_formatted_time()}\r\n{framing}{others}".encode()
 
     def _answer(

@@ -9,14 +9,13 @@ it, flush, exit 0.  The producer closes last, after every answer that needs it.
 
 import asyncio
 import contextlib
-import gc
 import os
 import secrets
 import signal
 import socket
 from typing import Final, NamedTuple
 
-from gateway import control, logs
+from gateway import control, logs, memory
 from gateway.accept import Front
 from gateway.admit import Admission
 from gateway.board import Board, Slot
@@ -38,7 +37,6 @@ DRAINING: Final = 3
 
 _BEAT_S: Final = 0.5
 _GLANCE_S: Final = 0.02
-_CYCLES_EVERY: Final = 20_000
 
 
 class World(NamedTuple):
@@ -189,7 +187,7 @@ class Worker:
             beat.cancel()
             await self._parts.deliverer.stop()
             raise
-        _calm_garbage_collector()
+        memory.calm()
         self._state.set(SERVING)
         control.send(writer, Ready())
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._ending.set)
@@ -274,17 +272,6 @@ class Worker:
         until_s = self._clock.monotonic_s() + LAST_REQUEST_S
         while self._clock.monotonic_s() < until_s and any(connection.is_due for connection in self._server.ours()):
             await asyncio.sleep(_GLANCE_S)
-
-
-def _calm_garbage_collector() -> None:
-    """Look for cycles rarely, and never among what lives as long as the process.
-
-    By default a collection runs every 700 containers, several times per sync of 50 samples, and
-    walks what thousands of open connections hold.  Reference counts free nearly everything here.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_CYCLES_EVERY, 20, 50)
 
 
 async def run(control_fd: int) -> int:

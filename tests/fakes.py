@@ -17,28 +17,14 @@ import asyncio
 import functools
 import selectors
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Final, NamedTuple, ParamSpec
+from typing import ParamSpec
 
 from gateway.board import Board, Slot
 from gateway.clock import Clock
-from gateway.core.event import Header, Record
+from gateway.core.event import Record
 from gateway.errors import BatchRefused, BrokerAway, PartitionFailed
 from gateway.kafka import Topic
-
-# What record format 2 takes for a batch and, at least, for each record and each header.
-_BATCH_BYTES: Final = 61
-_RECORD_BYTES: Final = 7
-_HEADER_BYTES: Final = 2
-
-
-class Stored(NamedTuple):
-    """One record as it stands in a log."""
-
-    partition: int
-    key: bytes
-    value: bytes
-    headers: tuple[Header, ...]
-    timestamp_ms: int
+from tests.records import Stored, built, read
 
 
 class FakeClock:
@@ -62,7 +48,7 @@ class FakeBroker:
 
     def __init__(self, *topics: Topic) -> None:
         self._topics = {topic.name: topic for topic in topics}
-        self._logs: dict[str, list[Stored]] = {topic.name: [] for topic in topics}
+        self._logs: dict[str, list[tuple[int, Stored]]] = {topic.name: [] for topic in topics}
         self._running = asyncio.Event()
         self._running.set()
         self._is_dead = False
@@ -107,8 +93,8 @@ class FakeBroker:
         del self._topics[name]
         del self._logs[name]
 
-    def log(self, topic: str) -> list[Stored]:
-        """Every record of a topic, in the order stored."""
+    def log(self, topic: str) -> list[tuple[int, Stored]]:
+        """Every record of a topic with its partition, in the order stored."""
         return self._logs[topic]
 
     # What gateway.kafka.Broker promises
@@ -164,16 +150,13 @@ class FakeBroker:
             raise PartitionFailed("no such partition")
         if self.fail(name, partition):
             raise PartitionFailed("no leave to write")
-        if sum(map(_bytes_min, records)) + _BATCH_BYTES > topic.batch_bytes_max or any(map(self.refuse, records)):
+        batch = built(records)
+        if len(batch) > topic.batch_bytes_max or any(map(self.refuse, records)):
             raise BatchRefused("content")
-        self._logs[name] += [Stored(partition, r.key, r.value, tuple(r.headers), r.timestamp_ms) for r in records]
+        self._logs[name] += [(partition, record) for record in read(batch)]
         if self.lose_acks:
             self.lose_acks -= 1
             raise BrokerAway("the connection broke after the batch was stored")
-
-
-def _bytes_min(record: Record) -> int:
-    return len(record.key) + len(record.value) + sum(len(name) + len(text) + _HEADER_BYTES for name, text in record.headers) + _RECORD_BYTES
 
 
 def new_slot() -> Slot:

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from gateway.check import check_signup, check_sync, unfold
 from gateway.core.event import Forge
 from gateway.core.payload import Flaw
-from gateway.core.receipt import Outcome, receipt
+from gateway.core.receipt import Line, Outcome, receipt
 from gateway.errors import Refusal
 from gateway.identity import Member
+from tests.records import stored
 from tests.system.gateway import sample, signup, sync
 
 RECEIVED_US = 1_769_519_405_123_456
@@ -66,9 +67,10 @@ def test_a_body_that_says_a_flaws_name_is_still_a_body() -> None:
 
 def test_one_line_per_sample_and_one_record_per_distinct_valid_one() -> None:
     twice, bad, other = sample(1), sample(2, steps=None), sample(3)
-    lines, records = check_sync(Forge("w"), MEMBER, body(twice, bad, twice, other, twice), RECEIVED_US)
+    _, records, lines = check_sync(Forge("w"), MEMBER, body(twice, bad, twice, other, twice), RECEIVED_US)
+    assert lines is not None
     assert [(line.seq, line.event, line.is_duplicate) for line in lines] == [(1, 0, False), (2, None, False), (1, 0, True), (3, 1, False), (1, 0, True)]
-    assert [json.loads(record.value)["seq"] for record in records] == [1, 3]
+    assert [json.loads(stored(record).value)["seq"] for record in records] == [1, 3]
     assert [record.key for record in records] == [b"u1", b"u1"]
     flaw = lines[1].flaw
     assert isinstance(flaw, Flaw)
@@ -77,24 +79,29 @@ def test_one_line_per_sample_and_one_record_per_distinct_valid_one() -> None:
 
 def test_a_correction_is_no_duplicate() -> None:
     """The same day, seq and id with one more step: another event."""
-    lines, records = check_sync(Forge("w"), MEMBER, body(sample(1), sample(1, steps=8124)), RECEIVED_US)
-    assert len(records) == 2
-    assert not any(line.is_duplicate for line in lines)
+    checked = check_sync(Forge("w"), MEMBER, body(sample(1), sample(1, steps=8124)), RECEIVED_US)
+    assert len(checked.records) == 2
+    assert checked.receipt([Outcome.DURABLE, Outcome.DURABLE]).results == []
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from([5, 6, None])), min_size=1, max_size=12), st.data())
 def test_records_and_lines_fit_together(choices: list[tuple[int, int | None]], data: st.DataObject) -> None:
     """Whatever delivery says of the records, each sample is told once, and equal ones are told alike."""
-    lines, records = check_sync(Forge("w"), MEMBER, body(*(sample(seq, steps=steps) for seq, steps in choices)), RECEIVED_US)
-    assert len(lines) == len(choices)
-    assert len({record.event_id for record in records}) == len(records) == len({choice for choice in choices if choice[1] is not None})
-    for choice, line in zip(choices, lines, strict=True):
-        assert (line.event is None) == (choice[1] is None)
-        if line.event is not None:
-            value = json.loads(records[line.event].value)
+    checked = check_sync(Forge("w"), MEMBER, body(*(sample(seq, steps=steps) for seq, steps in choices)), RECEIVED_US)
+    records = checked.records
+    distinct = {choice for choice in choices if choice[1] is not None}
+    assert len({record.event_id for record in records}) == len(records) == len(distinct)
+    assert (checked.lines is None) == (len(distinct) == len(choices))  # every sample has its own record
+    events = [line.event for line in checked.lines] if checked.lines is not None else [*range(len(choices))]
+    for choice, event in zip(choices, events, strict=True):
+        assert (event is None) == (choice[1] is None)
+        if event is not None:
+            value = json.loads(stored(records[event]).value)
             assert (value["seq"], value["steps"]) == choice
-    outcomes = data.draw(st.lists(st.sampled_from(Outcome), min_size=len(records), max_size=len(records)))
-    told = receipt(lines, outcomes)
+    outcomes = data.draw(st.just([Outcome.DURABLE] * len(records)) | st.lists(st.sampled_from(Outcome), min_size=len(records), max_size=len(records)))
+    told = checked.receipt(outcomes)
+    if checked.lines is None:
+        assert told == receipt([Line(one.id, one.seq, event) for one, event in zip(checked.samples, events, strict=True)], outcomes)
     assert told.accepted + len(told.results) == len(choices)
     assert told.accepted == outcomes.count(Outcome.DURABLE)
 
@@ -133,7 +140,7 @@ def test_an_application_and_its_record() -> None:
     signup_id, record = check_signup(Forge("w"), json.dumps(signup(SIGNUP_ID)).encode(), RECEIVED_US)
     assert signup_id == SIGNUP_ID
     assert record.key == f"signup:{SIGNUP_ID}".encode()
-    assert json.loads(record.value) == signup(SIGNUP_ID)
+    assert json.loads(stored(record).value) == signup(SIGNUP_ID)
 
 
 def test_an_id_in_capitals_is_the_same_application() -> None:

@@ -23,6 +23,7 @@ from gateway.deliver import Deliverer
 from gateway.errors import ConfigError
 from gateway.kafka import Topic, key_hash
 from tests.fakes import FakeBroker, VirtualLoop, count, in_virtual_time, new_slot
+from tests.records import made, stored
 
 D, R, W, U = Outcome.DURABLE, Outcome.REFUSED, Outcome.WITHDRAWN, Outcome.UNKNOWN
 SYNCS: Final = Topic("syncs.v1", 2, copies=3, in_sync_min=2, batch_bytes_max=1_000_000)
@@ -33,7 +34,11 @@ TIMEOUT_S: Final = 5.0
 
 
 def record(name: str, size: int = 100, *, key: bytes = b"u1", value: bytes = b"{}") -> Record:
-    return Record(name, key, value, [], 0, size)
+    return made(name, key, value, size=size)
+
+
+def value_of(one: Record) -> bytes:
+    return stored(one).value
 
 
 class World:
@@ -127,7 +132,7 @@ async def test_a_record_goes_where_every_java_producer_puts_it() -> None:
     async with world(topic, SIGNUPS) as w:
         keys = [f"u{n}".encode() for n in range(50)]
         await asyncio.wait([w.send("e", key=key) for key in keys])
-        found = {stored.key: stored.partition for stored in w.broker.log("syncs.v1")}
+        found = {stored.key: partition for partition, stored in w.broker.log("syncs.v1")}
         assert found == {key: key_hash(key) % 6 for key in keys}
         assert {*found.values()} == {*range(6)}
 
@@ -390,7 +395,7 @@ async def test_contact_is_tried_with_growing_pauses() -> None:
 @in_virtual_time
 async def test_a_refused_record_is_found_and_takes_nobody_with_it() -> None:
     async with world() as w:
-        w.broker.refuse = lambda r: r.value == b"poison"
+        w.broker.refuse = lambda r: value_of(r) == b"poison"
         poison = asyncio.get_running_loop().create_task(_outcomes(w.deliverer, "syncs", [record("good"), record("bad", value=b"poison"), record("fine")]))
         others = [w.send(str(n)) for n in range(20)]
         await asyncio.wait([poison, *others])
@@ -491,9 +496,9 @@ async def test_changed_settings_are_noticed_within_30_seconds() -> None:
     async with world(SYNCS._replace(partitions=1), SIGNUPS) as w:
         w.broker.put_topic(SYNCS._replace(partitions=6, batch_bytes_max=1_000))
         await w.until(30.5)
-        assert await w.send("a", size=900) == [R]
+        assert await w.send("a", size=950) == [R]
         await asyncio.wait([w.send("e", key=b"u%d" % n) for n in range(40)])
-        assert {stored.partition for stored in w.broker.log("syncs.v1")} == {*range(6)}
+        assert {partition for partition, _ in w.broker.log("syncs.v1")} == {*range(6)}
         w.broker.put_topic(SYNCS._replace(partitions=6, copies=1))
         await w.until(61)
         assert w.light == "single-copy"
@@ -594,7 +599,7 @@ def test_whatever_the_broker_does_the_promises_hold(script: list[tuple[float, st
     @in_virtual_time
     async def play() -> None:
         async with world(SYNCS, SIGNUPS, batch_bytes_max=1_024) as w:
-            w.broker.refuse = lambda r: r.value == b"poison"
+            w.broker.refuse = lambda r: value_of(r) == b"poison"
             requests: list[tuple[float, list[Record], asyncio.Task[tuple[Sequence[Outcome], float]]]] = []
             for pause_s, action in script:
                 await asyncio.sleep(pause_s)
@@ -636,7 +641,7 @@ def call(w: World, number: int, who: int, many: int, has_poison: bool) -> "tuple
 
 
 def check(w: World, requests: Sequence[tuple[Sequence[Record], float, Sequence[Outcome], float]]) -> None:
-    stored = [entry.value for entry in w.broker.log("syncs.v1")]
+    values = [entry.value for _, entry in w.broker.log("syncs.v1")]
     durable: dict[bytes, list[bytes]] = {}
     for records, started_s, outcomes, ended_s in requests:
         assert len(outcomes) == len(records)
@@ -644,18 +649,18 @@ def check(w: World, requests: Sequence[tuple[Sequence[Record], float, Sequence[O
         for one, outcome in zip(records, outcomes, strict=True):
             match outcome:
                 case Outcome.DURABLE:
-                    assert one.value in stored
-                    durable.setdefault(one.key, []).append(one.value)
+                    assert value_of(one) in values
+                    durable.setdefault(one.key, []).append(value_of(one))
                 case Outcome.REFUSED:
-                    assert one.value == b"poison"
+                    assert value_of(one) == b"poison"
                 case Outcome.WITHDRAWN:
-                    assert one.value == b"poison" or one.value not in stored
+                    assert value_of(one) == b"poison" or value_of(one) not in values
                 case Outcome.UNKNOWN:
                     pass
-    for values in durable.values():  # the last copy of each stands in the order they came
-        places = [len(stored) - stored[::-1].index(value) for value in values]
+    for ordered in durable.values():  # the last copy of each stands in the order they came
+        places = [len(values) - values[::-1].index(value) for value in ordered]
         assert places == sorted(places)
-    assert b"poison" not in stored
+    assert b"poison" not in values
     assert w.deliverer.held_bytes == 0
     assert all(running <= 1 for running in w.broker.sending_max.values())
 

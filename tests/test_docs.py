@@ -15,6 +15,7 @@ from gateway.metrics import CATALOGUE
 from gateway.openapi import SIGNUP, SYNC, openapi
 from gateway.openapi.pages import EXAMPLE_USER, ROOT, fill, generated
 from gateway.openapi.schemas import EVENTS
+from tests.records import stored
 
 API = (ROOT / "docs/api.md").read_text(encoding="utf-8")
 RECEIVED_US = 1_769_519_405_000_000  # 2026-01-27T13:10:05Z
@@ -40,7 +41,7 @@ def records(**changes: object) -> list[Record]:
     samples = [one for one in sync.samples if isinstance(one, Sample)]
     forge = Forge("w1")
     device = (sync.device_id, sync.platform, sync.app_version)
-    return [*forge.syncs(EXAMPLE_USER, device, samples, RECEIVED_US), forge.signup(signup, RECEIVED_US)]
+    return [*forge.syncs(EXAMPLE_USER.encode(), device, samples, RECEIVED_US), forge.signup(signup, RECEIVED_US)]
 
 
 def schema_file(name: str) -> dict[str, Any]:
@@ -51,7 +52,7 @@ def schema_file(name: str) -> dict[str, Any]:
 
 def schema_for(record: Record) -> dict[str, Any]:
     """The file that the record's own header names."""
-    return schema_file(dict(record.headers)["ce_dataschema"].decode().removeprefix(SCHEMA_NAMESPACE))
+    return schema_file(dict(stored(record).headers)["ce_dataschema"].decode().removeprefix(SCHEMA_NAMESPACE))
 
 
 @pytest.mark.parametrize("path", [*(f"docs/schemas/{name}.json" for name in EVENTS), "docs/metrics.md", "docs/api.md"])
@@ -75,18 +76,18 @@ def test_real_values_satisfy_their_schema(steps: int) -> None:
     found = records(steps=steps, source='시계 "U+2028\u2028"', day="2026-13-45")
     for record in found:
         schema = schema_for(record)
-        assert schema["$id"].encode() == dict(record.headers)["ce_dataschema"]
+        assert schema["$id"].encode() == dict(stored(record).headers)["ce_dataschema"]
         Draft202012Validator.check_schema(schema)
-        value = json.loads(record.value)
+        value = json.loads(stored(record).value)
         Draft202012Validator(schema, format_checker=FormatChecker()).validate(value)
         assert set(value) | {"id"} == set(schema["properties"]) | {"id"}
-    assert {dict(record.headers)["ce_dataschema"] for record in found} == {f"{SCHEMA_NAMESPACE}{name}".encode() for name in EVENTS}
+    assert {dict(stored(record).headers)["ce_dataschema"] for record in found} == {f"{SCHEMA_NAMESPACE}{name}".encode() for name in EVENTS}
 
 
 @pytest.mark.parametrize("change", [{"steps": None}, {"steps": 1.5}, {"steps": "0"}, {"steps": -1}, {"id": None}, {"day": None}, {"steps": ...}])
 def test_steps_that_are_no_number_are_no_value(change: dict[str, Any]) -> None:
     """Steps never turn into zero: absent (...) or null has no place in the topic."""
-    value = json.loads(records()[0].value) | change
+    value = json.loads(stored(records()[0]).value) | change
     value = {name: what for name, what in value.items() if what is not ...}
     with pytest.raises(ValidationError):
         Draft202012Validator(schema_file("sync-event-v1")).validate(value)
@@ -101,12 +102,12 @@ def test_a_sign_up_without_consent_is_no_value() -> None:
 
 def test_the_described_value_is_the_written_one() -> None:
     """SyncEvent describes bytes that the forge puts together without it."""
-    assert list(json.loads(records()[0].value)) == list(SyncEvent.__struct_fields__)
+    assert list(json.loads(stored(records()[0]).value)) == list(SyncEvent.__struct_fields__)
 
 
 def test_the_headers_named_are_the_headers_sent() -> None:
     """Each once; the marks where they are due."""
-    sent = {name for record in records(day="1999-01-01", recorded_at="2026-02-27T22:10:05+09:00") for name, _ in record.headers}
+    sent = {name for record in records(day="1999-01-01", recorded_at="2026-02-27T22:10:05+09:00") for name, _ in stored(record).headers}
     section = API.partition("| header | value |")[2].partition("\n\n")[0]
     named = re.findall(r"^\| `([\w-]+)` \|", section, re.MULTILINE)
     assert sorted(named) == sorted(sent)
@@ -126,14 +127,14 @@ def test_the_recipe_makes_the_ids(changes: dict[str, object]) -> None:
     """From nothing but a record's key and value."""
     page = python_blocks()
     for record in records(**changes):
-        recipe = page["signup_event_id" if b"signup_id" in record.value else "sync_event_id"]
-        assert recipe(record.key.decode(), json.loads(record.value)) == record.event_id
+        recipe = page["signup_event_id" if b"signup_id" in stored(record).value else "sync_event_id"]
+        assert recipe(record.key.decode(), json.loads(stored(record).value)) == record.event_id
 
 
 def test_the_rule_for_steps_holds_in_any_order() -> None:
     """Late, repeated, reordered, in another time zone, from a clock that is ahead: the last truth stays."""
     page = python_blocks()
-    value = json.loads(records()[0].value)
+    value = json.loads(stored(records()[0]).value)
     last = value | {"steps": 9000, "seq": 42, "recorded_at": "2026-01-27T14:00:00Z"}
     ahead = value | {"steps": 5, "seq": 43, "recorded_at": "2030-01-01T00:00:00Z"}
     arrivals = [(value, {}), (last, {}), (ahead, {"clock_suspect": b"true"})]

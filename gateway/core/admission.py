@@ -22,33 +22,33 @@ class Load(NamedTuple):
     refused_bytes: int  # of requests refused over the last second: they all come back
 
 
-class Refused(NamedTuple):
-    """Not now: the problem's code, and when to come back."""
-
-    code: Literal["draining", "overloaded", "not-durable"]
-    retry_after_s: int
+Code = Literal["draining", "overloaded", "not-durable"]
+"""Why not now: the problem's code."""
 
 
-def decide(*, cost_bytes: int, in_flight_bytes_max: int, load: Load, is_draining: bool, is_stalled: bool, spread: float) -> Refused | None:
-    """None to admit, else the refusal.
+def decide(*, cost_bytes: int, in_flight_bytes: int, in_flight_bytes_max: int, is_draining: bool, is_stalled: bool) -> Code | None:
+    """None to admit, else why not.
 
     Args:
         cost_bytes: the declared length of the body plus REQUEST_OVERHEAD_BYTES.
         is_stalled: Kafka has not answered for longer than it may; what is sent now would only wait.
-        spread: uniform in [0, 1): spreads those refused over the time their backlog needs.
     """
     if is_draining:
-        # Another process answers the next connection: no need to wait.
-        return Refused("draining", 1)
+        return "draining"
     if is_stalled:
-        return Refused("not-durable", retry_after_s(load, spread))
-    if load.in_flight_bytes + cost_bytes > in_flight_bytes_max:
-        return Refused("overloaded", retry_after_s(load, spread))
+        return "not-durable"
+    if in_flight_bytes + cost_bytes > in_flight_bytes_max:
+        return "overloaded"
     return None
 
 
-def retry_after_s(load: Load, spread: float) -> int:
-    """Seconds until what is held and what was refused has drained, spread, rounded up, 1 to 30."""
+def retry_after_s(code: Code, load: Load, spread: float) -> int:
+    """Seconds until what is held and what was refused has drained, spread, rounded up, 1 to 30.
+
+    Args: spread: uniform in [0, 1): spreads those refused over the time their backlog needs.
+    """
+    if code == "draining":
+        return 1  # another process answers the next connection: no need to wait
     backlog_bytes = load.in_flight_bytes + load.refused_bytes
     drain_s = backlog_bytes / load.drained_bytes_per_s if load.drained_bytes_per_s > 0 else RETRY_AFTER_MAX_S
     # At least two seconds wide: else a thousand phones come back in one instant.

@@ -20,11 +20,11 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Final, cast
 
+from gateway.core import recordbatch
 from gateway.core.event import Record
 from gateway.core.receipt import Outcome
 
-# What a batch's own header takes, with room to spare (61 bytes in record format 2).
-BATCH_HEADER_BYTES: Final = 128
+BATCH_HEADER_BYTES: Final = recordbatch.HEADER_BYTES
 PAUSES_S: Final = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
 _RECORDS_MAX: Final = 1_000_000
 
@@ -113,14 +113,20 @@ class Lane:
             return False
         return not (self.is_suspect and (self.batch or self._queue))
 
-    def add(self, record: Record, delivery: Delivery, index: int) -> None:
-        """Queue one record, or refuse it where no batch could hold it."""
-        size = record.bytes_max
-        if size + BATCH_HEADER_BYTES > self.batch_bytes_max:
-            delivery.refuse(index)
-            return
-        self.held_bytes += size
-        self._queue.append((record, delivery, index, size))
+    def add(self, records: Iterable[Record], delivery: Delivery) -> int:
+        """Queue a request's records, refusing those that no batch could hold; returns the bytes now held for it."""
+        room = self.batch_bytes_max - BATCH_HEADER_BYTES
+        queue = self._queue
+        added_bytes = 0
+        for index, record in enumerate(records):
+            size = record.bytes_max
+            if size > room:
+                delivery.refuse(index)
+            else:
+                added_bytes += size
+                queue.append((record, delivery, index, size))
+        self.held_bytes += added_bytes
+        return added_bytes
 
     def take(self, now_s: float) -> list[Item]:
         """The next batch, now in flight; empty where nothing waits.  Records nobody waits for are dropped."""

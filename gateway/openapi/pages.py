@@ -130,7 +130,7 @@ def _sample_codes() -> str:
 def _event_ids() -> str:
     forge = Forge("any")  # the worker's name is not in the id, nor is the time
     device = (SYNC["device_id"], SYNC["platform"], SYNC["app_version"])
-    [sync] = forge.syncs(EXAMPLE_USER, device, [msgspec.convert(SYNC["samples"][0], Sample)], 0)
+    [sync] = forge.syncs(EXAMPLE_USER.encode(), device, [msgspec.convert(SYNC["samples"][0], Sample)], 0)
     signup = forge.signup(msgspec.convert(SIGNUP, Signup), 0)
     examples = (("first sync", sync), ("first sign-up", signup))
     return _table(("example", "key", "event id"), ((name, f"`{record.key.decode()}`", f"`{record.event_id}`") for name, record in examples))

@@ -6,26 +6,22 @@ something about the real one.  What only the real one can do wrong stands at the
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from datetime import datetime, timedelta, timezone
+from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import count
 from typing import Any, Final, NamedTuple
-from uuid import UUID
 
 import pytest
 import pytest_asyncio
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from hypothesis import given
 from hypothesis import strategies as st
 
 from devstack import Devstack
 from devstack import Topic as NewTopic
-from gateway.core.event import Forge, Record
-from gateway.core.lane import BATCH_HEADER_BYTES
-from gateway.core.payload import SEQ_MAX, STEPS_MAX, Consents, Device, Sample, Signup
+from gateway.core.event import Record
 from gateway.errors import BatchRefused, BrokerAway, PartitionFailed
 from gateway.kafka import Broker, Kafka, Topic, key_hash
-from tests.fakes import FakeBroker, Stored
+from tests.fakes import FakeBroker
+from tests.records import Stored, made, stored
 from tests.system.gateway import records as read_all
 
 PROMPT_S: Final = 1.0
@@ -36,7 +32,7 @@ _names: Final = count(1)
 
 def record(n: int = 1, *, value: bytes | None = None) -> Record:
     headers = [("ce_id", b"%d" % n), ("content-type", b"application/json"), ("worker", "일꾼".encode())]
-    return Record(f"e{n}", b"u1", b'{"n":%d}' % n if value is None else value, headers, 1_769_519_405_000 + n, 200)
+    return made(f"e{n}", b"u1", b'{"n":%d}' % n if value is None else value, headers, 1_769_519_405_000 + n)
 
 
 class Examinee(NamedTuple):
@@ -45,7 +41,7 @@ class Examinee(NamedTuple):
     broker: Broker
     topic: str
     make: Callable[[Topic], Awaitable[None]]
-    log: Callable[[], Awaitable[list[Stored]]]
+    log: Callable[[], Awaitable[list[tuple[int, Stored]]]]
 
 
 def _fake() -> Examinee:
@@ -55,7 +51,7 @@ def _fake() -> Examinee:
     async def make(topic: Topic) -> None:
         broker.put_topic(topic)
 
-    async def log() -> list[Stored]:
+    async def log() -> list[tuple[int, Stored]]:
         return broker.log(name)
 
     return Examinee(broker, name, make, log)
@@ -72,9 +68,9 @@ def _real(stack: Devstack) -> Examinee:
         config = {"min.insync.replicas": str(topic.in_sync_min), "max.message.bytes": str(topic.batch_bytes_max)}
         await stack.create_topic(NewTopic(topic.name, partitions=topic.partitions, config=config))
 
-    async def log() -> list[Stored]:
+    async def log() -> list[tuple[int, Stored]]:
         found = await read_all(stack.kafka.bootstrap, name)
-        return [Stored(one.partition, one.key, one.value, tuple(one.headers), one.timestamp) for one in found]
+        return [(one.partition, Stored(one.key, one.value, tuple(one.headers), one.timestamp)) for one in found]
 
     return Examinee(kafka(stack.kafka.bootstrap, name), name, make, log)
 
@@ -122,7 +118,7 @@ async def test_a_send_returns_when_its_records_are_in_the_log(examinee: Examinee
     await examinee.broker.connect()
     sent = [record(n) for n in range(3)]
     await examinee.broker.send(examinee.topic, 2, sent)
-    assert await examinee.log() == [Stored(2, one.key, one.value, tuple(one.headers), one.timestamp_ms) for one in sent]
+    assert await examinee.log() == [(2, stored(one)) for one in sent]
 
 
 async def test_batches_of_a_partition_stand_in_the_order_sent(examinee: Examinee) -> None:
@@ -130,14 +126,14 @@ async def test_batches_of_a_partition_stand_in_the_order_sent(examinee: Examinee
     await examinee.broker.connect()
     for n in range(0, 30, 3):
         await examinee.broker.send(examinee.topic, 0, [record(n), record(n + 1), record(n + 2)])
-    assert [stored.value for stored in await examinee.log()] == [b'{"n":%d}' % n for n in range(30)]
+    assert [one.value for _, one in await examinee.log()] == [b'{"n":%d}' % n for n in range(30)]
 
 
 async def test_partitions_do_not_wait_for_each_other(examinee: Examinee) -> None:
     await examinee.make(topic(examinee.topic))
     await examinee.broker.connect()
     await asyncio.gather(*(examinee.broker.send(examinee.topic, partition, [record(partition)]) for partition in range(3)))
-    assert sorted((stored.partition, stored.value) for stored in await examinee.log()) == [(n, b'{"n":%d}' % n) for n in range(3)]
+    assert sorted((partition, one.value) for partition, one in await examinee.log()) == [(n, b'{"n":%d}' % n) for n in range(3)]
 
 
 async def test_a_batch_larger_than_the_topic_allows_is_refused_and_nothing_of_it_kept(examinee: Examinee) -> None:
@@ -376,46 +372,3 @@ def test_a_key_is_hashed_as_by_every_java_producer(key: bytes, java: int) -> Non
 @given(st.binary(max_size=200))
 def test_a_hash_is_never_negative(key: bytes) -> None:
     assert 0 <= key_hash(key) < 2**31
-
-
-# Sizes: what core/event.py says a record takes is never less than what it takes
-
-wide = st.text(st.characters(exclude_categories=["Cs"], min_codepoint=32), min_size=1, max_size=32)
-syncs = st.builds(
-    Sample, st.integers(0, SEQ_MAX), st.dates().map(str), st.integers(0, STEPS_MAX), st.datetimes(timezones=st.timezones()), wide, st.none() | wide
-)
-
-
-def batch_bytes(records: Sequence[Record]) -> int:
-    """The size of these records' batch as the client measures it."""
-    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, 0, 10_000_000)
-    for offset, one in enumerate(records):
-        assert builder.append(offset, one.timestamp_ms, one.key, one.value, one.headers) is not None
-    return int(builder.size())
-
-
-@given(st.lists(syncs, min_size=1, max_size=20), st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=128), wide)
-def test_a_record_of_a_sync_takes_no_more_than_it_says(samples: list[Sample], user: str, device_id: str) -> None:
-    made = [*Forge("12345678").syncs(user, (device_id * 4, device_id, device_id), samples, 1_769_519_405_123_456)]
-    assert sum(one.bytes_max for one in made) + BATCH_HEADER_BYTES >= batch_bytes(made)
-
-
-def test_the_largest_records_take_no_more_than_they_say() -> None:
-    forge, wide_char = Forge("12345678"), "\U0001f6b6"
-    far = datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=timezone(timedelta(minutes=-1439)))
-    sample = Sample(SEQ_MAX, "9999-99-99", STEPS_MAX, far, wide_char * 32, wide_char * 64)
-    phone = (wide_char * 128, wide_char * 32, wide_char * 32)
-    signup = Signup(
-        UUID("0190a6f0-3d52-7b1e-8c4f-5a9d2e7b6c18"),
-        1_000_000,
-        wide_char * 100,
-        "+123456789012345",
-        far.date(),
-        wide_char * 50,
-        Device(wide_char * 32, wide_char * 100),
-        Consents(terms=True, health_data=True, marketing=False),
-    )
-    for one in (*forge.syncs("u" * 128, phone, [sample], 2**52), forge.signup(signup, 2**52)):
-        assert one.bytes_max + BATCH_HEADER_BYTES >= batch_bytes([one])
-        # And not much more, or batches would leave half empty.
-        assert one.bytes_max <= batch_bytes([one]) + 160

@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from gateway.core.event import Record
 from gateway.core.lane import BATCH_HEADER_BYTES, Delivery, Item, Lane
 from gateway.core.receipt import Outcome
+from gateway.core.recordbatch import FRAMING_BYTES_MAX
 
 D, R, W, U = Outcome.DURABLE, Outcome.REFUSED, Outcome.WITHDRAWN, Outcome.UNKNOWN
 STALL_S: Final = 1.0
@@ -24,7 +25,7 @@ ROOM: Final = 1_000
 
 def record(size: int = 100, name: str = "e") -> Record:
     """A record that takes `size` bytes of a batch."""
-    return Record(name, b"k", b"v", [], 0, size)
+    return Record(name, b"k", bytes(size - FRAMING_BYTES_MAX), 0)
 
 
 def lane(room: int = ROOM) -> Lane:
@@ -37,8 +38,7 @@ class Request:
     def __init__(self, at: Lane, sizes: Sequence[int] = (100,), name: str = "e", accepted_s: float = 0.0) -> None:
         self.told: list[Sequence[Outcome]] = []
         self.delivery = Delivery(len(sizes), accepted_s, self.told.append)
-        for index, size in enumerate(sizes):
-            at.add(record(size, f"{name}{index}"), self.delivery, index)
+        at.add([record(size, f"{name}{index}") for index, size in enumerate(sizes)], self.delivery)
 
     @property
     def outcomes(self) -> Sequence[Outcome] | None:
@@ -335,14 +335,17 @@ class LaneMachine(RuleBasedStateMachine):
         member.delivery = Delivery(len(records), self.now_s, member.told)
         self.members.append(member)
         member.records = [Account(size, member, index, is_poison=poison) for index, (size, poison) in enumerate(records)]
+        added = []
         for account in member.records:
             name = str(len(self.by_name))
             self.by_name[name] = account
+            added.append(record(account.size, name))
             if account.size + BATCH_HEADER_BYTES > self.lane.batch_bytes_max:
                 account.may_be_refused = True
             else:
                 self.waiting.append(account)
-            self.lane.add(record(account.size, name), member.delivery, account.index)
+        before = self.lane.held_bytes
+        assert self.lane.add(added, member.delivery) == self.lane.held_bytes - before
 
     @precondition(lambda self: not self.flying)
     @rule()
