@@ -213,7 +213,7 @@ class Deliverer:
                 self._count_held()
                 if (pause_s := lane.closed_until_s - self._monotonic_s()) > 0:
                     await asyncio.sleep(pause_s)
-                if lane.held_bytes < _FULL_BYTES:
+                if lane.held_bytes < min(_FULL_BYTES, lane.batch_bytes_max):
                     break
         finally:
             del self._serving[lane]

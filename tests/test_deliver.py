@@ -30,6 +30,7 @@ SYNCS: Final = Topic("syncs.v1", 2, copies=3, in_sync_min=2, batch_bytes_max=1_0
 SIGNUPS: Final = Topic("signups.v1", 1, copies=3, in_sync_min=2, batch_bytes_max=1_000_000)
 TICK_S: Final = 0.05
 LINGER_S: Final = 0.002
+LANE_0, LANE_1 = (next(key for key in (b"u%d" % n for n in range(99)) if key_hash(key) % 2 == lane) for lane in (0, 1))
 TIMEOUT_S: Final = 5.0
 
 
@@ -113,7 +114,7 @@ async def test_an_event_of_an_idle_lane_waits_for_company_and_no_longer() -> Non
 
 @in_virtual_time
 async def test_under_load_the_next_batch_fills_while_one_is_in_flight() -> None:
-    """Batching costs no waiting: what came meanwhile leaves with the ack."""
+    """What came meanwhile leaves with the ack."""
     async with world(linger_ms=0) as w:
         w.broker.latency_s = 0.5
         requests = [w.send("0")]
@@ -124,6 +125,55 @@ async def test_under_load_the_next_batch_fills_while_one_is_in_flight() -> None:
         assert w.broker.batches == [["0"], [str(n) for n in range(1, 10)]]
         assert abs(w.now_s - 1.0) < 0.01
         assert w.broker.sending_max == {("syncs.v1", key_hash(b"u1") % 2): 1}
+
+
+async def sent(w: World, batches: int, within_s: float) -> float:
+    """When so many batches have been sent."""
+    until_s = w.now_s + within_s
+    while len(w.broker.batches) < batches:
+        assert w.now_s < until_s, w.broker.batches
+        await asyncio.sleep(0.0001)
+    return w.now_s
+
+
+@in_virtual_time
+async def test_lanes_leave_together() -> None:
+    """One request carries the batches of many: who comes while others are in flight leaves with what came for those."""
+    async with world() as w:
+        w.broker.latency_s = 0.010
+        requests = [w.send("a", key=LANE_0)]
+        await sent(w, 1, LINGER_S * 1.5)
+        await w.until(0.004)
+        requests += [w.send("b", key=LANE_1), w.send("c", key=LANE_0)]
+        assert abs(await sent(w, 3, 1.0) - (LINGER_S + 0.010 + LINGER_S)) < 0.001
+        assert sorted(w.broker.batches) == [["a"], ["b"], ["c"]]
+        await asyncio.wait(requests)
+
+
+@in_virtual_time
+async def test_an_acknowledgement_that_does_not_come_holds_other_lanes_up_for_a_moment_only() -> None:
+    async with world() as w:
+        w.broker.latency_s = 3.0
+        stuck = w.send("a", key=LANE_0)
+        await sent(w, 1, LINGER_S * 1.5)
+        w.broker.latency_s = 0.0
+        began_s = w.now_s
+        assert await w.send("b", key=LANE_1) == [D]
+        assert LINGER_S < w.now_s - began_s < 0.025
+        assert await stuck == [D]
+
+
+@in_virtual_time
+@pytest.mark.parametrize(("size", "waits_s"), [(8_000, LINGER_S), (9_000, 0.0)])
+async def test_a_full_batch_does_not_wait_for_company(size: int, waits_s: float) -> None:
+    async with world() as w:
+        w.broker.latency_s = 0.010
+        requests = [w.send("a")]
+        await sent(w, 1, LINGER_S * 1.5)
+        requests += [w.send("b", size=size), w.send("c", size=size)]
+        assert abs(await sent(w, 2, 1.0) - (LINGER_S + 0.010 + waits_s)) < 0.001
+        assert w.broker.batches[1] == ["b", "c"]
+        await asyncio.wait(requests)
 
 
 @in_virtual_time
