@@ -5,7 +5,8 @@ One request, in the order of the files that carry it:
     phone ──HTTP──▶ accept ─▶ admit ─▶ check ─▶ deliver ──acks=all──▶ Kafka
 
     accept    the connection and its deadlines, the route, the answer
-    admit     may this one pass now?  decided before its body is read
+    admit     may this one pass now?  decided before its body is read:
+              how much at once and who first (core/overload), then quotas (limits ─▶ ratelimit/ ─▶ Redis)
     check     bytes → events, or the pointers of what is wrong with them
     deliver   events → durable, or an honest "unknown" within its deadline
 
@@ -16,8 +17,9 @@ The import rule (tests/test_architecture.py holds it):
 
     __main__ → supervisor, worker → accept → body, admit, check, deliver → core → stdlib, msgspec
     leaves anyone may use, which import none but each other: errors, clock, metrics, logs
-    one library, one door:  aiohttp in accept, body, connection, reply, supervisor and ops/;
+    one library, one door:  aiohttp in accept, body, connection, parser, reply, supervisor and ops/;
     the Kafka client in kafka; prometheus_client in ops/; PyJWT in identity.
+    Quotas are decided in ratelimit/, a library that knows nothing of the gateway; Redis is behind it.
     Only config reads the environment, only clock reads the clock.
 
 Glossary
@@ -28,9 +30,11 @@ Glossary
     record    the bytes of an event as Kafka stores them: key, value, headers, timestamp
     lane      one partition's queue and its one batch in flight
     delivery  one request's records on their way, until every one has an outcome
-    outcome   durable | refused (by Kafka, for good) | withdrawn | unknown
+    outcome   durable | refused (by Kafka, for good) | withdrawn | unknown | limited | shed
     refusal   an answer that is not 2xx: a problem with a code, never a bare status
     board     the counters all processes share (an inherited memfd)
     light     one dependency's state for an operator: green, amber, red or grey
+    policy    token buckets that pass a request all or none; shadow: measured and never enforced
+    rank      how important a request is when more comes than can be taken: sign-ups before syncs
     drain     SIGTERM until exit: serve on, stop accepting, finish, flush
 """

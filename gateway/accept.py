@@ -17,19 +17,23 @@ from aiohttp.http import HttpVersion10, HttpVersion11
 from gateway import logs
 from gateway.admit import Admission
 from gateway.board import Slot
-from gateway.body import Bodies, read_head
-from gateway.check import CheckedSignup, check_signup, check_sync
+from gateway.body import Bodies, BodyHead, read_head
+from gateway.check import CheckedSignup, CheckedSync, check_signup, check_sync
 from gateway.clock import Clock
 from gateway.config import Http
 from gateway.connection import Connection
+from gateway.core.address import Proxies
 from gateway.core.event import Forge
-from gateway.core.receipt import Outcome, Receipt
+from gateway.core.overload import End
+from gateway.core.receipt import Outcome, Receipt, withheld
 from gateway.deliver import Deliverer
 from gateway.documents import Document, Documents
 from gateway.errors import PROBLEMS, Refusal
-from gateway.identity import Identity
+from gateway.identity import Identity, Member
+from gateway.limits import Limits
 from gateway.metrics import ROUTES
 from gateway.reply import Answer, Replies
+from ratelimit.policy import Source
 
 Handler = Callable[[web.BaseRequest], Awaitable[Answer]]
 
@@ -43,6 +47,8 @@ class Front:
         *,
         admission: Admission,
         identity: Identity,
+        limits: Limits,
+        proxies: Proxies,
         deliverer: Deliverer,
         forge: Forge,
         documents: Documents,
@@ -53,6 +59,8 @@ class Front:
         self._settings = settings
         self._admission = admission
         self._identity = identity
+        self._limits = limits
+        self._proxies = proxies
         self._deliverer = deliverer
         self._forge = forge
         self._documents = documents
@@ -118,49 +126,73 @@ class Front:
     async def _sync(self, request: web.BaseRequest) -> Answer:
         kind = "syncs"
         body_head = read_head(request, self._settings.body_bytes_max, self._settings.gzip_ratio_max)
-        cost_bytes = self._admission.admit(kind, body_head.unfolded_bytes_max, is_kept=_is_kept(request))
-        is_stored = False
+        authorization = request.headers.get("Authorization")
+        cost_bytes = self._admission.admit(kind, body_head.unfolded_bytes_max, authorization or "", is_kept=_is_kept(request))
+        end, began_s = End.IGNORED, 0.0
         try:
-            member = self._identity.member(request.headers.get("Authorization"), self._clock.now_us() / 1e6)
-            body = self._bodies.whole(request, body_head) or await self._bodies.read(request, body_head)
+            member = self._identity.member(authorization, self._clock.now_us() / 1e6)
+            address = self._address(request)
+            source = await self._charge(kind, cost_bytes, address, member.user)
+            body = self._bodies.whole(request, body_head) or await self._read(request, body_head)
+            began_s = self._clock.monotonic_s()
             checked = check_sync(self._forge, member, body, self._clock.now_us())
-            outcomes: Sequence[Outcome] = ()
-            if checked.records:
-                outcomes = await self._deliverer.deliver(kind, checked.records, member.key_hash)
-                is_stored = Outcome.DURABLE in outcomes
+            outcomes, wait_s = await self._outcomes(checked, member, address)
+            end = _end(outcomes)
         finally:
-            self._admission.done(cost_bytes, is_stored=is_stored)
+            self._admission.done(cost_bytes, end, self._clock.monotonic_s() - began_s)
         told = checked.receipt(outcomes)
+        if told.status == 503:
+            self._limits.refund(kind, source, address, member.user)
         for entry in told.results:
-            if entry.code not in _COUNTED_BY_DELIVERY:
+            if entry.code not in _COUNTED_ELSEWHERE:
                 self._sample_counts[entry.status].add()
-        return self._told(told)
+        return self._told(told, wait_s)
 
-    def _told(self, told: Receipt) -> Answer:
+    async def _outcomes(self, checked: CheckedSync, member: Member, address: str) -> tuple[Sequence[Outcome], int]:
+        """What became of each record, and in how many seconds more samples of this user may pass."""
+        records = checked.records
+        if not records:
+            return (), 0
+        backfill = self._admission.shed(checked)
+        granted, wait_s = await self._limits.samples(len(records) - len(backfill), address, member.user)
+        if granted == len(records):
+            return await self._deliverer.deliver("syncs", records, member.key_hash), 0
+        kept = withheld([sample.seq for sample in checked.recorded], backfill, granted)
+        for outcome in kept.values():
+            self._sample_counts[outcome.value].add()
+        sent = [record for position, record in enumerate(records) if position not in kept]
+        told = iter(await self._deliverer.deliver("syncs", sent, member.key_hash) if sent else ())
+        return [kept[position] if position in kept else next(told) for position in range(len(records))], wait_s
+
+    def _told(self, told: Receipt, wait_s: int) -> Answer:
         if told.status == 202:
-            retry_after_s = self._admission.retry_after_s() if told.has_retry else None
+            retry_after_s = max(self._admission.retry_after_s(), wait_s) if told.has_retry else None
             return self._replies.receipt(told, retry_after_s)
         if told.status == 503:
-            return self._refuse(self._replies.none_durable(told, self._admission.retry_after_s()))
+            return self._refuse(self._replies.none_durable(told, max(self._admission.retry_after_s(), wait_s)))
         return self._refuse(self._replies.none_valid(told))
 
     async def _signup(self, request: web.BaseRequest) -> Answer:
         kind = "signups"
         body_head = read_head(request, self._settings.signup_bytes_max, self._settings.gzip_ratio_max)
-        cost_bytes = self._admission.admit(kind, body_head.unfolded_bytes_max, is_kept=_is_kept(request))
-        is_stored = False
+        address = self._address(request)
+        cost_bytes = self._admission.admit(kind, body_head.unfolded_bytes_max, address, is_kept=_is_kept(request))
+        end, began_s = End.IGNORED, 0.0
         try:
-            body = self._bodies.whole(request, body_head) or await self._bodies.read(request, body_head)
+            source = await self._charge(kind, cost_bytes, address)
+            body = self._bodies.whole(request, body_head) or await self._read(request, body_head)
+            began_s = self._clock.monotonic_s()
             signup_id, record = self._checked_signup(body)
-            [outcome] = await self._deliverer.deliver(kind, [record], None)
-            is_stored = outcome is Outcome.DURABLE
+            [outcome] = outcomes = await self._deliverer.deliver(kind, [record], None)
+            end = _end(outcomes)
         finally:
-            self._admission.done(cost_bytes, is_stored=is_stored)
+            self._admission.done(cost_bytes, end, self._clock.monotonic_s() - began_s)
         if outcome is Outcome.DURABLE:
             return self._replies.signed_up(signup_id)
         if outcome is Outcome.REFUSED:
             errors = [{"pointer": "", "detail": "refused-by-kafka"}]
             raise Refusal("invalid", "the store refuses this application for good", members={"errors": errors})
+        self._limits.refund(kind, source, address)
         known = "unknown" if outcome is Outcome.UNKNOWN else "none"
         raise Refusal("not-durable", _NOT_DURABLE[known], retry_after_s=self._admission.retry_after_s(), members={"outcome": known})
 
@@ -171,6 +203,28 @@ class Front:
             if refusal.problem.code == "invalid":  # else it was no application at all
                 self._signup_counts["invalid"].add()
             raise
+
+    async def _charge(self, kind: str, cost_bytes: int, address: str, user: str = "") -> Source:
+        """Pay for the request.  Who is refused for a limit of all comes back spread, as with any overload."""
+        try:
+            return await self._limits.charge(kind, address, user)
+        except Refusal as refusal:
+            if refusal.problem.code == "overloaded":
+                refusal.retry_after_s = max(refusal.retry_after_s or 0, self._admission.turned_away(cost_bytes))
+            raise
+
+    async def _read(self, request: web.BaseRequest, head: BodyHead) -> bytes:
+        """A body that is not all here yet."""
+        self._admission.awaits_body()
+        try:
+            return await self._bodies.read(request, head)
+        finally:
+            self._admission.has_body()
+
+    def _address(self, request: web.BaseRequest) -> str:
+        """The client's address, as our own proxies tell it."""
+        peer = request.protocol.peer.address if isinstance(request.protocol, Connection) else ""
+        return self._proxies.client(peer, request.headers.getall("X-Forwarded-For", ()))
 
     # Documents
 
@@ -215,6 +269,13 @@ def _check_head(request: web.BaseRequest) -> None:
         raise Refusal("bad-request", "want no Expect but 100-continue")
 
 
+def _end(outcomes: Sequence[Outcome]) -> End:
+    """What delivery's answer says of the store."""
+    if Outcome.DURABLE in outcomes:
+        return End.ANSWERED
+    return End.LOST if Outcome.UNKNOWN in outcomes or Outcome.WITHDRAWN in outcomes else End.IGNORED
+
+
 def _is_kept(request: web.BaseRequest) -> bool:
     """Whether its connection has had a request before: only those are turned away while draining."""
     protocol = request.protocol
@@ -225,7 +286,7 @@ async def _nowhere(_: web.BaseRequest) -> Answer:
     raise Refusal("not-found", "no such path")
 
 
-_COUNTED_BY_DELIVERY: Final = frozenset({"not-durable", "refused-by-kafka"})
+_COUNTED_ELSEWHERE: Final = frozenset({"not-durable", "refused-by-kafka", "rate-limited", "overloaded"})
 _HOST: Final = re.compile(r"[\w.~!$&'()*+,;=%:\[\]-]*", re.ASCII)  # RFC 3986 host and port; empty is allowed
 _NOT_DURABLE: Final = {
     "none": "not sent to the store in time; nothing of this request was kept",

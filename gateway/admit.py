@@ -1,17 +1,21 @@
 """May this request pass now?  Decided before its signature is checked and its body is read.
 
-Here is only the state around core/admission.py: what is held, how fast it
-drains, who was refused in the last second.  Quotas and the room come with their
-issues and will stand here.
+Here is only the state around core/admission.py (what is held, how fast it drains, who was
+refused in the last second) and core/overload.py (how much at once, and who first).  Quotas
+are in limits.py.
 """
 
 import random
+from collections.abc import Sequence
 from typing import Final
 
 from gateway.board import Slot
+from gateway.check import CheckedSync
 from gateway.clock import Clock
 from gateway.core import admission
 from gateway.core.admission import Code, Load
+from gateway.core.event import days_old
+from gateway.core.overload import Controller, End, Policy, Rank, share_of, sheds_backfill
 from gateway.deliver import Deliverer
 from gateway.errors import Refusal
 
@@ -21,27 +25,37 @@ _DETAIL: Final = {
     "not-durable": "the store does not answer; nothing of this request was kept",
 }
 _SMOOTHING: Final = 0.3  # of the last second in the average rate: forgets within about five seconds
+_RANKS: Final = {"syncs": Rank.SYNC, "signups": Rank.SIGNUP}
+_AGES_AGO: Final = 10**6  # days: who sheds nothing so old sheds nothing
+_HOUR_US: Final = 3_600_000_000
 
 
 class Admission:
     """The doorkeeper of one worker."""
 
-    def __init__(self, in_flight_bytes_max: int, deliverer: Deliverer, clock: Clock, slot: Slot) -> None:
+    def __init__(self, in_flight_bytes_max: int, deliverer: Deliverer, clock: Clock, slot: Slot, secret: bytes = b"") -> None:
+        """Args: secret: the same in all workers, so that a retry meets the same fate in each."""
         self._in_flight_bytes_max = in_flight_bytes_max
         self._deliverer = deliverer
         self._monotonic_s = clock.monotonic_s
+        self._now_us = clock.now_us
+        self._secret = secret
+        self._overload = Controller(Policy(), clock.monotonic_s())
         self._second = 0
         self._drained_bytes = 0
         self._refused_bytes = 0
         self._drained_bytes_per_s = 0.0
-        self._gauge = slot.gauge("sluicegate_in_flight_bytes")
+        self._gauges = {name: slot.gauge(f"sluicegate_{name}") for name in ("in_flight_bytes", "overload_limit", "overload_in_flight")}
+        self._refused = slot.counters_by("sluicegate_overload_refused_total")
         self.bodies_bytes = 0
         self.is_draining = False
 
-    def admit(self, kind: str, length: int, *, is_kept: bool = False) -> int:
+    def admit(self, kind: str, length: int, token: str = "", *, is_kept: bool = False) -> int:
         """Reserve room for a body of `length` bytes: returns the cost, to be given to `done`.
 
-        Args: is_kept: its connection has had a request before: it may as well open another one elsewhere.
+        Args:
+            token: the text that names who asks, unverified: one person's retries share one fate.
+            is_kept: its connection has had a request before: it may as well open another one elsewhere.
 
         Raises:
             Refusal: draining, overloaded or not-durable, each with an honest Retry-After.
@@ -55,22 +69,63 @@ class Admission:
             is_draining=self.is_draining and is_kept,
             is_stalled=not self._deliverer.is_open(kind),
         )
+        if code is None and not self._overload.is_admitted(_RANKS[kind], self._share(token), self._monotonic_s()):
+            self._refused[kind].add()
+            code = "overloaded"
         if code is not None:
-            self._refused_bytes += cost_bytes
             members = {"outcome": "none"} if code == "not-durable" else None
-            raise Refusal(code, _DETAIL[code], retry_after_s=self.retry_after_s(code), members=members)
+            raise Refusal(code, _DETAIL[code], retry_after_s=self.turned_away(cost_bytes, code), members=members)
         self.bodies_bytes += cost_bytes
+        self._overload.admitted()
         return cost_bytes
 
-    def done(self, cost_bytes: int, *, is_stored: bool) -> None:
+    def _share(self, token: str) -> float:
+        """A person's place in their class; while all pass, any even spread will do."""
+        if self._overload.is_open:
+            return (hash(token) & 0xFFFF) / 0x10000
+        return share_of(token, self._now_us() // _HOUR_US, self._secret)
+
+    def turned_away(self, cost_bytes: int, code: Code = "overloaded") -> int:
+        """Count who is refused for what all send together; returns when to come back, in seconds."""
+        self._refused_bytes += cost_bytes
+        return self.retry_after_s(code)
+
+    def done(self, cost_bytes: int, end: End, latency_s: float = 0.0) -> None:
         """The request has been answered; give back what `admit` reserved.
 
-        Args: is_stored: some of it became durable.  Only that says how fast what is held will drain: a 401
-            takes no time, and a 503 means that nothing moves.
+        Args:
+            end: ANSWERED where some of it became durable.  Only that says how fast what is held will drain: a 401
+                takes no time, and a 503 means that nothing moves.
+            latency_s: from its body's last byte until then.
         """
         self.bodies_bytes -= cost_bytes
-        if is_stored:
+        if end is End.ANSWERED:
             self._drained_bytes += cost_bytes
+        self._overload.finished(self._monotonic_s(), latency_s, end)
+
+    def awaits_body(self) -> None:
+        """Its phone is slow: until `has_body` it takes bytes, and no part of the store's time."""
+        self._overload.in_flight -= 1
+
+    def has_body(self) -> None:
+        """The rest has come, or never will."""
+        self._overload.in_flight += 1
+
+    def shed(self, checked: CheckedSync) -> Sequence[int]:
+        """Positions of the records that wait, because more comes than can be taken: days gone by."""
+        pressure = self._overload.pressure
+        if not sheds_backfill(pressure, _AGES_AGO):
+            return ()
+        now_us = self._now_us()
+        ages = [days_old(sample.day, now_us) for sample in checked.recorded]
+        shed = [position for position, age in enumerate(ages) if age is not None and sheds_backfill(pressure, age)]
+        if shed:
+            self._refused["backfill"].add(len(shed))
+        return shed
+
+    def lagged(self, lag_s: float) -> None:
+        """The event loop was so late; the worker calls this ten times a second."""
+        self._overload.lagged(self._monotonic_s(), lag_s)
 
     def retry_after_s(self, code: Code = "not-durable") -> int:
         """When someone who is refused for this, or was after admission, should come back."""
@@ -79,7 +134,9 @@ class Admission:
     def show(self) -> None:
         """Post the gauge; the worker calls this twice a second."""
         self._turn()
-        self._gauge.set(self._load().in_flight_bytes)
+        self._gauges["in_flight_bytes"].set(self._load().in_flight_bytes)
+        self._gauges["overload_limit"].set(self._overload.limit)
+        self._gauges["overload_in_flight"].set(self._overload.in_flight)
 
     def _load(self) -> Load:
         return Load(self.bodies_bytes + self._deliverer.held_bytes, self._drained_bytes_per_s, self._refused_bytes)

@@ -22,6 +22,17 @@ class CheckedSync(NamedTuple):
     records: list[Record]
     lines: list[Line] | None  # None where every sample has its own record: nearly always
 
+    @property
+    def recorded(self) -> Sequence[Sample]:
+        """The sample of each record, in their order; of repeats the first."""
+        found: dict[int, Sample] = {}
+        for position, sample in enumerate(self.samples):
+            if isinstance(sample, Sample):
+                event = position if self.lines is None else self.lines[position].event
+                assert event is not None, position
+                found.setdefault(event, sample)
+        return list(found.values())
+
     def receipt(self, outcomes: Sequence[Outcome]) -> Receipt:
         """What the phone is told.  Args: outcomes: of the records, in their order."""
         if self.lines is not None:

@@ -12,13 +12,14 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 from urllib.parse import unquote_plus, urlsplit, urlunsplit
 
 import msgspec
 from msgspec import Meta, Struct
 
 from gateway.errors import ConfigError
+from ratelimit.bucket import Limit
 
 # The environment's names and the settings they set.  Nothing else reads the environment.
 ENVIRONMENT: Final = {
@@ -105,8 +106,46 @@ class Deliver(Struct, frozen=True, forbid_unknown_fields=True):
     in_flight_bytes_max: Annotated[int, Meta(ge=65_536)] = 67_108_864
 
 
+class LimitRule(Struct, frozen=True, forbid_unknown_fields=True):
+    """One token bucket for everybody (global), for everybody on this route, or for each address or user."""
+
+    by: Literal["global", "route", "address", "user"]
+    tokens: Annotated[float, Meta(gt=0, le=100_000)]
+    per_s: Annotated[float, Meta(gt=0, le=604_800)]
+    burst: Annotated[int, Meta(ge=1, le=1_000_000)]
+
+
+class LimitPolicy(Struct, frozen=True, forbid_unknown_fields=True):
+    """Buckets that pass all or none."""
+
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,32}$")]
+    charge: Literal["syncs", "signups", "samples"]
+    rules: Annotated[tuple[LimitRule, ...], Meta(min_length=1, max_length=8)]
+    on_error: Literal["local", "open", "closed"] = "local"
+    shadow: bool = False
+
+
+class Limits(Struct, frozen=True, forbid_unknown_fields=True):
+    """Token buckets in Redis: who may send how much."""
+
+    decide_timeout_ms: Annotated[int, Meta(ge=1, le=5_000)] = 30
+    prefix: Annotated[str, Meta(pattern=r"^[\x21-\x7a|~]{1,64}$")] = "sluicegate:limit:"
+    memory_max: Annotated[int, Meta(ge=1, le=10_000_000)] = 100_000
+    newcomers_per_s: Annotated[float, Meta(gt=0, le=100_000)] = 500.0
+    newcomers_burst: Annotated[int, Meta(ge=1, le=1_000_000)] = 20_000
+    policies: tuple[LimitPolicy, ...] = (
+        LimitPolicy(
+            "syncs",
+            "syncs",
+            (LimitRule("global", 20_000, 1, 40_000), LimitRule("route", 20_000, 1, 40_000), LimitRule("address", 500, 1, 5_000), LimitRule("user", 1, 10, 60)),
+        ),
+        LimitPolicy("signups", "signups", (LimitRule("global", 20_000, 1, 40_000), LimitRule("route", 2_000, 1, 4_000), LimitRule("address", 100, 1, 1_000))),
+        LimitPolicy("samples", "samples", (LimitRule("user", 1, 1, 2_000),)),
+    )
+
+
 class Redis(Struct, frozen=True, forbid_unknown_fields=True):
-    """Shared state for limits and rooms.  Nothing asks it yet."""
+    """Shared state for limits; the room's comes with the room."""
 
     url: Annotated[str, Meta(pattern=r"^(redis|rediss|unix)://")] = "redis://127.0.0.1:6379/0"
 
@@ -126,6 +165,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     process: Process = Process()
     identity: Identity = Identity()
     deliver: Deliver = Deliver()
+    limits: Limits = Limits()
     redis: Redis = Redis()
     notices: Notices = Notices()
 
@@ -213,6 +253,34 @@ def _contradictions(config: Config) -> Iterator[tuple[bool, str]]:
     yield not _is_url(config.redis.url), "redis.url: want an address such as redis://127.0.0.1:6379/0"
     for address in http.trusted_proxies:
         yield not _is_network(address), f"http.trusted_proxies: {address!r}: want an address or a network such as 10.0.0.0/8"
+    yield from _contradicting_limits(config.limits)
+
+
+def _contradicting_limits(limits: Limits) -> Iterator[tuple[bool, str]]:
+    names = [policy.name for policy in limits.policies]
+    yield len(set(names)) < len(names), "limits.policies: a name is used twice"
+    enforced = [policy for policy in limits.policies if not policy.shadow]
+    charges = [policy.charge for policy in enforced]
+    yield len(set(charges)) < len(charges), "limits.policies: want at most one without `shadow` for each `charge`"
+    shared = {rule for policy in enforced for rule in policy.rules if rule.by == "global"}
+    yield len(shared) > 1, "limits.policies: the global bucket is one: want the same numbers in every policy"
+    for policy in limits.policies:
+        where = f"limits.policies {policy.name}"
+        by = [rule.by for rule in policy.rules]
+        yield len(set(by)) < len(by), f"{where}: want one rule for each `by`"
+        yield policy.charge == "signups" and "user" in by, f"{where}: who signs up is no user yet: want no rule by user"
+        yield policy.charge == "samples" and "global" in by, f"{where}: samples are no requests: want no rule by global"
+        for rule in policy.rules:
+            yield not _can_be(rule.tokens, rule.per_s, rule.burst), f"{where}, by {rule.by}: want a bucket that fills within a year, of at most a token per µs"
+    yield not _can_be(limits.newcomers_per_s, 1, limits.newcomers_burst), "limits.newcomers: want a bucket that fills within a year"
+
+
+def _can_be(tokens: float, per_s: float, burst: int) -> bool:
+    try:
+        Limit.per(tokens, per_s, burst)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_network(text: str) -> bool:

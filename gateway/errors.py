@@ -128,6 +128,7 @@ PROBLEMS: Final[Mapping[str, Problem]] = {
             "이 주소에서 온 연결이 너무 많습니다",
             *_WAIT,
         ),
+        _problem("rate-limited", 429, "You send more than your share", "허용된 양보다 많이 보냈습니다", *_WAIT),
         _problem(
             "internal",
             500,
@@ -156,6 +157,8 @@ SAMPLE_CODES: Final[Mapping[str, str]] = {
     "duplicate": "The same event stands earlier in this request and was stored; this one needs no record of its own.",
     "refused-by-kafka": "The store refuses this record for good; nothing of it is kept.",
     "not-durable": "Not stored in time; send this sample again.",
+    "rate-limited": "More samples than this user may send now; send this one again after Retry-After.",
+    "overloaded": "Samples of days gone by wait while there is more work than we can take; send this one again after Retry-After.",
 }
 
 

@@ -2,11 +2,14 @@
 
     { "tokens":  [ {"kid": "…", "alg": "HS256", "key": "…", "mint": "…"} ],
       "tickets": [ {"kid": "…", "key": "<base64url>"} ],
-      "spool":   [ {"kid": "…", "key": "<base64url>"} ] }
+      "spool":   [ {"kid": "…", "key": "<base64url>"} ],
+      "limits":  "<base64url>" }
 
 A token key pins one algorithm.  `key` verifies: the secret in base64url for
 HS256, a public key in PEM for RS256 and EdDSA.  `mint` signs development tokens
 (`sluicegate token`): a private key in PEM; HS256 signs with `key` itself.
+`limits` keys the hashes that name users and addresses in Redis; a file without it
+uses its first token key for that, and all gateways that share buckets share either.
 `tickets` and `spool` are made now, so that the waiting room and the spool find
 theirs in a file that already exists; nothing reads them yet.
 """
@@ -15,6 +18,7 @@ import base64
 import os
 import secrets
 from collections.abc import Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -62,6 +66,15 @@ class Keys(Struct, frozen=True, forbid_unknown_fields=True):
     tokens: tuple[TokenKey, ...]
     tickets: tuple[SecretKey, ...] = ()
     spool: tuple[SecretKey, ...] = ()
+    limits: str = ""
+
+    def __repr__(self) -> str:
+        return f"Keys({self.tokens}, {self.tickets}, {self.spool}, ***)"
+
+    @property
+    def limits_secret(self) -> bytes:
+        """32 bytes that key the names of buckets."""
+        return blake2b((self.limits or self.tokens[0].key).encode(), digest_size=32, person=b"limits").digest()
 
 
 def unbase64url(text: str) -> bytes:
@@ -118,6 +131,7 @@ def make(path: Path) -> bool:
         tokens=(TokenKey(kid="dev", alg="HS256", key=secret()),),
         tickets=(SecretKey(kid="1", key=secret()),),
         spool=(SecretKey(kid="1", key=secret()),),
+        limits=secret(),
     )
     # Written whole beside its name and renamed: a crash leaves no half key file behind.
     draft = path.with_suffix(".draft")

@@ -120,7 +120,8 @@ class Replies:
     def none_durable(told: Receipt, retry_after_s: int) -> Refusal:
         """503 for a sync of which nothing is known to be durable, though some of it is valid."""
         detail = "nothing of this request is known to be stored"
-        return Refusal("not-durable", detail, retry_after_s=retry_after_s, members={"outcome": told.outcome, **_told(told)})
+        is_shed = {entry.code for entry in told.results if entry.status == "retry"} == {"overloaded"}
+        return Refusal("overloaded" if is_shed else "not-durable", detail, retry_after_s=retry_after_s, members={"outcome": told.outcome, **_told(told)})
 
     @staticmethod
     def none_valid(told: Receipt) -> Refusal:

@@ -13,7 +13,7 @@ one that lives.
     all stood still   → the machine was frozen: everybody's time starts anew
     worker unfit      → at the very first start: everything ends with exit code 2
     SIGTERM, SIGINT   → drain; a second one, or drain_s, ends it at once with exit code 1
-    SIGHUP            → keys and notices are read again
+    SIGHUP            → keys, limits and notices are read again
 """
 
 import asyncio
@@ -330,20 +330,20 @@ class Supervisor:
             seat.kill()
 
     def _reload(self) -> None:
-        """Read keys and notices again; a bad file changes nothing and says why."""
+        """Read keys, limits and notices again; a bad file changes nothing and says why."""
         try:
             fresh = configuration.load(self._config_path)
             secrets = keys.load(fresh.keys_path)
             identity.check_keys(secrets.tokens)
             Documents(fresh.notices.file, fresh.notices.max_age_s)  # raises here what would make each worker complain
             for seat in self._seats:
-                seat.tell(Reload(secrets, fresh.notices.file))
+                seat.tell(Reload(secrets, fresh.limits, fresh.notices.file))
         except ConfigError as exc:
             logs.error("reload changed nothing", reason=str(exc))
             return
         self._keys = secrets
-        self._config = msgspec.structs.replace(self._config, notices=fresh.notices)
-        logs.info("reloaded", takes_effect="keys, notices; anything else at the next start")
+        self._config = msgspec.structs.replace(self._config, notices=fresh.notices, limits=fresh.limits)
+        logs.info("reloaded", takes_effect="keys, notices, limits.policies and newcomers; anything else at the next start")
 
 
 async def _all_of(tasks: list[asyncio.Task[None]]) -> None:

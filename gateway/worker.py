@@ -21,21 +21,28 @@ from gateway.admit import Admission
 from gateway.board import Board, Slot
 from gateway.clock import SYSTEM, Clock
 from gateway.config import LAST_REQUEST_S, Config
-from gateway.connection import Connections, PublicServer
+from gateway.connection import PublicServer
+from gateway.connections import Connections
 from gateway.control import Adopt, Drain, Ready, Release, Reload, Setup, Unfit
+from gateway.core.address import Proxies
 from gateway.core.event import Forge
 from gateway.deliver import Deliverer
 from gateway.documents import Documents
 from gateway.errors import ConfigError
 from gateway.identity import Identity
 from gateway.kafka import Broker, Kafka, key_hash
+from gateway.limits import Limits
 from gateway.reply import Replies
+from ratelimit.limiter import Limiter
+from ratelimit.redis_store import RedisStore
+from ratelimit.store import Store
 
 STARTING: Final = 1
 SERVING: Final = 2
 DRAINING: Final = 3
 
 _BEAT_S: Final = 0.5
+_LAG_EVERY_S: Final = 0.1
 _GLANCE_S: Final = 0.02
 
 
@@ -44,6 +51,7 @@ class World(NamedTuple):
 
     clock: Clock
     broker: Broker
+    store: Store
 
 
 class Parts(NamedTuple):
@@ -51,6 +59,9 @@ class Parts(NamedTuple):
 
     front: Front
     admission: Admission
+    store: Store
+    limiter: Limiter
+    limits: Limits
     identity: Identity
     deliverer: Deliverer
     documents: Documents
@@ -58,7 +69,7 @@ class Parts(NamedTuple):
 
 
 def real_world(config: Config) -> World:
-    """The system's clock and the real Kafka."""
+    """The system's clock, the real Kafka and the real Redis."""
     settings = config.deliver
     kafka = Kafka(
         settings.bootstrap,
@@ -68,7 +79,7 @@ def real_world(config: Config) -> World:
         request_timeout_s=settings.timeout_ms / 500,
         batch_bytes_max=settings.batch_bytes_max,
     )
-    return World(SYSTEM, kafka)
+    return World(SYSTEM, kafka, RedisStore(config.redis.url, prefix=config.limits.prefix))
 
 
 def build(setup: Setup, world: World, slot: Slot) -> Parts:
@@ -77,13 +88,23 @@ def build(setup: Setup, world: World, slot: Slot) -> Parts:
     name = secrets.token_hex(4)
     replies = Replies(name)
     deliverer = Deliverer(config.deliver, world.broker, world.clock, slot)
-    admission = Admission(config.deliver.in_flight_bytes_max, deliverer, world.clock, slot)
+    admission = Admission(config.deliver.in_flight_bytes_max, deliverer, world.clock, slot, setup.keys.limits_secret)
+    limiter = Limiter(
+        world.store,
+        worker=name,
+        monotonic_s=world.clock.monotonic_s,
+        decide_timeout_s=config.limits.decide_timeout_ms / 1000,
+        memory_max=config.limits.memory_max,
+    )
+    limits = Limits(config.limits, setup.keys.limits_secret, limiter, slot)
     identity = Identity(config.identity, setup.keys.tokens, key_hash, slot)
     documents = _documents(setup)
     front = Front(
         config.http,
         admission=admission,
         identity=identity,
+        limits=limits,
+        proxies=Proxies(config.http.trusted_proxies),
         deliverer=deliverer,
         forge=Forge(name),
         documents=documents,
@@ -91,7 +112,7 @@ def build(setup: Setup, world: World, slot: Slot) -> Parts:
         clock=world.clock,
         slot=slot,
     )
-    return Parts(front, admission, identity, deliverer, documents, Connections(config.http, replies, slot))
+    return Parts(front, admission, world.store, limiter, limits, identity, deliverer, documents, Connections(config.http, replies, slot))
 
 
 def _documents(setup: Setup) -> Documents:
@@ -175,16 +196,19 @@ class Worker:
         self._server = PublicServer(parts.front.handle, parts.connections, setup.config.http)
         self._listening = Listening(self._server, setup.listener_fds, setup.config.http.backlog)
         self._ending = asyncio.Event()
+        self._loops: list[asyncio.Task[None]] = []
 
     async def serve(self, setup: Setup, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Start, serve until told to drain or the supervisor is gone, drain."""
         self._state.set(STARTING)
         beat = asyncio.create_task(self._beat())
+        self._loops = [asyncio.create_task(loop()) for loop in (self._feel_lag, self._parts.limiter.run)]
         try:
             await self._parts.deliverer.start(is_strict=setup.is_first)
             await self._listening.adopt(self._index)
         except BaseException:
-            beat.cancel()
+            for task in (beat, *self._loops):
+                task.cancel()
             await self._parts.deliverer.stop()
             raise
         memory.calm()
@@ -193,8 +217,8 @@ class Worker:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._ending.set)
         obeying = asyncio.create_task(self._obey(reader))
         ended = asyncio.create_task(self._ending.wait())
-        await asyncio.wait([ended, beat, obeying], return_when=asyncio.FIRST_COMPLETED)
-        for task in (beat, obeying):
+        await asyncio.wait([ended, beat, obeying, *self._loops], return_when=asyncio.FIRST_COMPLETED)
+        for task in (beat, obeying, *self._loops):
             if task.done():
                 task.result()  # a loop that must not end died: so do we, loudly
         await self._drain()
@@ -208,8 +232,9 @@ class Worker:
                     await self._adopt(listener)
                 case Release(listener):
                     self._listening.release(listener)
-                case Reload(keys, notices_file):
+                case Reload(keys, limits, notices_file):
                     self._parts.identity.reload(keys.tokens)
+                    self._parts.limits.reload(limits)
                     self._reload_notices(notices_file)
                 case Drain():
                     self._ending.set()
@@ -244,8 +269,17 @@ class Worker:
             self._lag.set(max(0.0, now_s - due_s))
             self._parts.connections.sweep(now_s)
             self._parts.admission.show()
-            if (exc := self._parts.deliverer.failed()) is not None:
+            self._parts.limits.show()
+            if (exc := self._parts.deliverer.failed() or self._parts.limiter.failed()) is not None:
                 raise exc
+
+    async def _feel_lag(self) -> None:
+        """Ten times a second: how late the event loop is."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due_s = loop.time() + _LAG_EVERY_S
+            await asyncio.sleep(_LAG_EVERY_S)
+            self._parts.admission.lagged(max(0.0, loop.time() - due_s))
 
     async def _drain(self) -> None:
         self._state.set(DRAINING)
@@ -265,6 +299,10 @@ class Worker:
         await self._server.shutdown(1.0)
         await self._parts.deliverer.flush()
         await self._parts.deliverer.stop()
+        for loop in self._loops:
+            loop.cancel()
+        self._parts.limiter.close()
+        await self._parts.store.close()
         logs.info("drained")
 
     async def _last_requests(self) -> None:

@@ -8,12 +8,14 @@ import pytest
 import pytest_asyncio
 
 from devstack import Devstack, Topic
+from tests.system import gateway as harness
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Devstack]:
     """A real Kafka and a real Valkey; tests that kill or pause one start their own."""
     async with Devstack(tmp_path_factory.mktemp("devstack"), fast_stop=True) as running:
+        harness.redis_url = running.redis.url
         yield running
 
 

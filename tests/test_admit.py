@@ -1,6 +1,7 @@
 """The state around the rules of admission."""
 
 import contextlib
+import json
 from typing import Any, cast
 
 import pytest
@@ -8,10 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.admit import Admission
+from gateway.check import check_sync
 from gateway.core.admission import REQUEST_OVERHEAD_BYTES
+from gateway.core.event import Forge
+from gateway.core.overload import End, Policy
 from gateway.deliver import Deliverer
 from gateway.errors import Refusal
+from gateway.identity import Member
 from tests.fakes import FakeClock, new_slot
+from tests.system.gateway import sample, sync
 
 
 class Store:
@@ -56,7 +62,7 @@ def test_what_is_admitted_is_held_until_it_is_done() -> None:
     assert door.gauge == cost
     door.store.held_bytes = 500
     assert door.gauge == cost + 500
-    door.admission.done(cost, is_stored=True)
+    door.admission.done(cost, End.ANSWERED)
     assert door.gauge == 500
 
 
@@ -66,7 +72,7 @@ def test_bodies_and_records_share_one_bound() -> None:
     door.store.held_bytes = REQUEST_OVERHEAD_BYTES
     cost = door.admit()
     assert door.refused().problem.code == "overloaded"
-    door.admission.done(cost, is_stored=True)
+    door.admission.done(cost, End.ANSWERED)
     assert door.refused(1).problem.code == "overloaded"
     door.admit()
 
@@ -108,7 +114,7 @@ def test_the_wait_follows_the_rate_at_which_requests_are_answered() -> None:
     """A steady 100 kB/s, then 1 MB held: about ten seconds."""
     door = Door(bound=10**9)
     for _ in range(60):
-        door.admission.done(door.admit(100_000 - REQUEST_OVERHEAD_BYTES), is_stored=True)
+        door.admission.done(door.admit(100_000 - REQUEST_OVERHEAD_BYTES), End.ANSWERED)
         door.clock.advance(1)
     door.store.held_bytes = 1_000_000
     door.admission.show()
@@ -119,9 +125,9 @@ def test_answers_that_stored_nothing_promise_no_rate() -> None:
     """However many 401s are answered in a second, those who wait for the store wait as long."""
     door = Door(bound=10**9)
     for _ in range(60):
-        door.admission.done(door.admit(100_000 - REQUEST_OVERHEAD_BYTES), is_stored=True)
+        door.admission.done(door.admit(100_000 - REQUEST_OVERHEAD_BYTES), End.ANSWERED)
         for _ in range(50):
-            door.admission.done(door.admit(100_000 - REQUEST_OVERHEAD_BYTES), is_stored=False)
+            door.admission.done(door.admit(100_000 - REQUEST_OVERHEAD_BYTES), End.IGNORED)
         door.clock.advance(1)
     door.store.held_bytes = 1_000_000
     door.admission.show()
@@ -133,7 +139,7 @@ def test_quiet_seconds_lower_the_rate(is_shown: bool, want: range) -> None:
     """Nine of them leave 0.7 ** 9 of it, so 100 kB take 25 s; looked at only after the gap, its average counts."""
     door = Door(bound=10**9)
     for _ in range(60):
-        door.admission.done(door.admit(100_000 - REQUEST_OVERHEAD_BYTES), is_stored=True)
+        door.admission.done(door.admit(100_000 - REQUEST_OVERHEAD_BYTES), End.ANSWERED)
         door.clock.advance(1)
     for _ in range(9):
         if is_shown:
@@ -147,7 +153,7 @@ def test_quiet_seconds_lower_the_rate(is_shown: bool, want: range) -> None:
 def test_those_refused_in_this_second_lengthen_the_wait_of_the_next() -> None:
     door = Door(bound=200_000)
     for _ in range(60):
-        door.admission.done(door.admit(100_000 - REQUEST_OVERHEAD_BYTES), is_stored=True)
+        door.admission.done(door.admit(100_000 - REQUEST_OVERHEAD_BYTES), End.ANSWERED)
         door.clock.advance(1)
     door.store.held_bytes = 200_000
     before = spread(door)
@@ -166,12 +172,63 @@ def test_the_bound_holds_and_everything_is_given_back(steps: list[tuple[str, int
                 with contextlib.suppress(Refusal):
                     costs.append(door.admit(number))
             case "done" if costs:
-                door.admission.done(costs.pop(number % len(costs)), is_stored=bool(number % 3))
+                door.admission.done(costs.pop(number % len(costs)), End.ANSWERED if number % 3 else End.LOST)
             case "wait":
                 door.clock.advance(number / 1_000)
             case "away":
                 door.store.takes = bool(number % 2)
         assert 0 <= sum(costs) == door.admission.bodies_bytes <= 100_000
     for cost in costs:
-        door.admission.done(cost, is_stored=True)
+        door.admission.done(cost, End.ANSWERED)
     assert door.admission.bodies_bytes == 0
+
+
+# How much at once, and who first
+
+
+def test_beyond_what_is_taken_at_once_syncs_are_refused_before_signups() -> None:
+    door = Door(bound=10**9)
+    limit = Policy().limit_start
+    costs = [door.admit(token=str(n)) for n in range(int(limit))]
+    found = door.refused(token="one more")
+    assert (found.problem.code, found.members) == ("overloaded", {})
+    assert door.slot.counter("sluicegate_overload_refused_total", "syncs").value == 1
+    cost = door.admission.admit("signups", 0, "198.51.100.1")
+    assert door.slot.counter("sluicegate_overload_refused_total", "signups").value == 0
+    door.admission.done(cost, End.ANSWERED, 0.01)
+    door.admission.done(costs.pop(), End.ANSWERED, 0.01)
+    door.admit(token="one more")
+
+
+def test_who_sends_slowly_takes_bytes_and_no_turn() -> None:
+    door = Door(bound=10**9)
+    for _ in range(200):
+        door.admit(1_000)
+        door.admission.awaits_body()
+    door.admit()
+    assert door.gauge == 201 * REQUEST_OVERHEAD_BYTES + 200_000
+    door.admission.has_body()
+    assert door.slot.gauge("sluicegate_overload_in_flight").value == 1
+
+
+def test_days_gone_by_wait_under_pressure_and_today_does_not() -> None:
+    door = Door(bound=10**9)
+    samples = [
+        sample(1, day="2026-01-27"),
+        sample(2, day="2026-01-20"),
+        sample(3, day="2026-01-27", steps=None),
+        sample(4, day="2026-99-99"),
+        sample(5, day="2026-01-26"),
+    ]
+    body = json.dumps(sync(*samples)).encode()
+    checked = check_sync(Forge("w"), Member("u1", b"u1", 0, 1e12), body, door.clock.now_us)
+    assert door.admission.shed(checked) == ()
+    for n in range(int(Policy().limit_start)):
+        door.admit(token=str(n))
+    for _ in range(2):  # as full as it is for a tick
+        door.clock.advance(0.2)
+        for n in range(50):
+            with contextlib.suppress(Refusal):
+                door.admit(token=str(n))
+    assert door.admission.shed(checked) == [1]  # of the records: the invalid sample has none
+    assert door.slot.counter("sluicegate_overload_refused_total", "backfill").value == 1

@@ -28,14 +28,15 @@ LAYERS: Final = (
     ("supervisor", "worker"),
     ("accept", "control", "ops.server"),
     ("body",),
-    ("admit", "check", "connection", "documents", "ops.exposition"),
-    ("deliver", "identity", "openapi.__main__"),
+    ("admit", "connection", "documents", "ops.exposition"),
+    ("check",),
+    ("connections", "deliver", "identity", "limits", "openapi.__main__", "parser"),
     ("descriptors", "kafka", "memory", "keys", "listeners", "reply", "openapi.pages"),
     ("board", "config", "openapi"),
     ("openapi.schemas",),
     ("core.lane",),
     ("core.receipt", "core.event"),
-    ("core.payload", "core.recordbatch", "core.admission", "core.gunzip", "core.light", "core.notice"),
+    ("core.payload", "core.recordbatch", "core.admission", "core.gunzip", "core.light", "core.notice", "core.address", "core.overload"),
     ("metrics",),
     ("errors", "clock", "logs"),
 )
@@ -44,7 +45,7 @@ LEAVES: Final = frozenset({"errors", "clock", "metrics", "logs"})
 
 # One library, one door: the modules that may import it.
 DOORS: Final = {
-    "aiohttp": {"accept", "body", "connection", "ops.server", "reply", "supervisor"},
+    "aiohttp": {"accept", "body", "connection", "ops.server", "parser", "reply", "supervisor"},
     "aiokafka": {"kafka"},
     "prometheus_client": {"ops.exposition", "ops.server"},
     "jwt": {"identity"},
@@ -75,6 +76,7 @@ PURE: Final = frozenset(
         "enum",
         "functools",
         "hashlib",
+        "ipaddress",
         "itertools",
         "json",
         "math",
@@ -94,6 +96,7 @@ CLOCK_READS: Final = re.compile(r"\b(datetime\.now|datetime\.utcnow|date\.today|
 # Source files without a test file of their name, and where they are examined instead.
 ELSEWHERE: Final = {
     "accept": ("tests/system", "an answer is what a socket carries"),
+    "connection": ("tests/system/test_connections.py", "what it does, it does to sockets"),
     "body": ("tests/system", "as accept: deadlines of bytes that trickle"),
     "supervisor": ("tests/system", "it is processes and signals"),
     "worker": ("tests/system", "it is a process; its parts have tests of their own"),
@@ -175,6 +178,25 @@ def test_imports_point_downwards() -> None:
 
 def test_leaves_import_nothing_of_ours_but_leaves() -> None:
     wrong = [f"{module.where}:{line} imports {name}" for module in modules() if module.name in LEAVES for line, name in ours(module) if name not in LEAVES]
+    assert not wrong, "\n".join(wrong)
+
+
+LIBRARY_PURE: Final = frozenset({"bucket", "policy", "breaker", "memory", "local"})
+
+
+def test_the_limiter_is_a_library_of_its_own() -> None:
+    """It knows nothing of the gateway, its rules need no world, and one file of it knows Redis."""
+    wrong = []
+    for module in modules("ratelimit"):
+        for line, name in imports(module, "ratelimit"):
+            where, root = f"{module.where}:{line} imports {name}", name.split(".")[0]
+            if root in ("gateway", "devstack", "benchmarks", "tests"):
+                wrong.append(where)
+            elif root in ("redis", "hiredis") and module.name != "redis_line":
+                wrong.append(where)
+            elif module.name in LIBRARY_PURE and name not in PURE and name.removeprefix("ratelimit.") not in LIBRARY_PURE:
+                wrong.append(where)
+    assert {*LIBRARY_PURE} <= {module.name for module in modules("ratelimit")}
     assert not wrong, "\n".join(wrong)
 
 
@@ -347,7 +369,11 @@ def test_every_setting_stands_in_gateway_toml_with_a_comment() -> None:
     assert tomllib.loads(path.read_text(encoding="utf-8")).keys() <= settings.keys()
     section, above, explained = "", False, set()
     for line in path.read_text(encoding="utf-8").splitlines():
-        if match := re.fullmatch(r"\[(\w+)\].*", line):
+        if match := re.fullmatch(r"\[\[(\w+)\.(\w+)\]\]", line):
+            section = ""
+            if above:
+                explained.add((match[1], match[2]))
+        elif match := re.fullmatch(r"\[(\w+)\].*", line):
             section, above = match[1], False
         elif match := re.match(r"(?:# ?)?(\w+) = ", line):
             if above or "#" in line.partition("=")[2]:

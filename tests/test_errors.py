@@ -50,6 +50,7 @@ def test_statuses_are_those_of_the_catalogue() -> None:
         "request-timeout": 408,
         "length-required": 411,
         "body-too-large": 413,
+        "rate-limited": 429,
         "unsupported-media-type": 415,
         "unsupported-encoding": 415,
         "invalid": 422,

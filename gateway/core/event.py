@@ -105,11 +105,16 @@ def is_day_suspect(day: str, received_us: int) -> bool:
 
     It is kept all the same: a phone with a wrong clock must not lose its steps.
     """
+    age = days_old(day, received_us)
+    return age is None or not -DAYS_AHEAD_MAX <= age <= DAYS_BACK_MAX
+
+
+def days_old(day: str, received_us: int) -> int | None:
+    """How many days before the day received (UTC); None where no calendar has it."""
     try:
-        ahead = date.fromisoformat(day) - datetime.fromtimestamp(received_us // 1_000_000, tz=UTC).date()
+        return (datetime.fromtimestamp(received_us // 1_000_000, tz=UTC).date() - date.fromisoformat(day)).days
     except ValueError:
-        return True
-    return not timedelta(days=-DAYS_BACK_MAX) <= ahead <= timedelta(days=DAYS_AHEAD_MAX)
+        return None
 
 
 def clock_suspect_after(received_us: int) -> datetime:

@@ -1,4 +1,4 @@
-"""The Kafka light: what an operator is shown, and why.
+"""The lights of Kafka and Redis: what an operator is shown, and why.
 
 A reason decides its colour; on the board a worker posts the reason's index.
 """
@@ -35,6 +35,9 @@ REASONS: Final = (
     Reason("topic-missing", Colour.RED, "a topic does not exist"),
     Reason("single-copy", Colour.RED, "a topic has fewer than 3 copies or 2 in sync, and deliver.allow_single_copy is false"),
     Reason("partition-failing", Colour.AMBER, "a partition refuses every batch: its requests are refused, the others go on; the log says why"),
+    Reason("redis-ok", Colour.GREEN, "deciding limits"),
+    Reason("redis-slow", Colour.AMBER, "answers later than limits.decide_timeout_ms: each worker decides with its share until it is quicker"),
+    Reason("redis-away", Colour.AMBER, "no contact: each worker decides limits with its share"),
 )
 
 INDEX: Final = {reason.code: index for index, reason in enumerate(REASONS)}

@@ -6,7 +6,7 @@ delivery has spoken.  Only `retry` is not final: a sample that was made durable
 or refused for good may be forgotten, one to be sent again may not.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from enum import Enum
 from typing import Final, Literal
 
@@ -22,6 +22,23 @@ class Outcome(Enum):
     REFUSED = "refused"  # the broker refuses this record for good; nothing of it is kept
     WITHDRAWN = "withdrawn"  # its time was up before it was sent: it is not in Kafka
     UNKNOWN = "unknown"  # its time was up while it was on its way: it may be in Kafka
+    LIMITED = "limited"  # its user has no token left for it: never sent
+    SHED = "shed"  # it can wait, and more comes than can be taken: never sent
+
+
+def withheld(seqs: Sequence[int], backfill: Collection[int], granted: int) -> dict[int, Outcome]:
+    """Which of a request's records are not sent now, by position.
+
+    Of those that may be sent the lowest `seq`s pass, so that the phone may forget as much as possible.
+
+    Args:
+        seqs: of all records.
+        backfill: positions of those that are shed.
+        granted: how many of the others may pass.
+    """
+    out = dict.fromkeys(backfill, Outcome.SHED)
+    others = sorted((position for position in range(len(seqs)) if position not in out), key=lambda position: (seqs[position], position))
+    return out | dict.fromkeys(others[granted:], Outcome.LIMITED)
 
 
 class Line(Struct, frozen=True, gc=False):
@@ -106,6 +123,10 @@ def _entries(lines: Sequence[Line], outcomes: Sequence[Outcome]) -> Iterator[Ent
                 yield Entry(index, line.id, line.seq, "invalid", "refused-by-kafka", pointer)
             case Outcome.WITHDRAWN | Outcome.UNKNOWN:
                 yield Entry(index, line.id, line.seq, "retry", "not-durable", pointer)
+            case Outcome.LIMITED:
+                yield Entry(index, line.id, line.seq, "retry", "rate-limited", pointer)
+            case Outcome.SHED:
+                yield Entry(index, line.id, line.seq, "retry", "overloaded", pointer)
             case Outcome.DURABLE if line.is_duplicate:
                 yield Entry(index, line.id, line.seq, "duplicate", "duplicate", pointer)
             case Outcome.DURABLE:

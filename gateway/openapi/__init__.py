@@ -28,10 +28,14 @@ _HEADERS: Final[Mapping[str, tuple[str, Json]]] = {
     "WWW-Authenticate": ("RFC 6750 challenge; `error` says whether a token was there", {"type": "string"}),
     "Allow": ("the methods this path takes", {"type": "string"}),
     "Accept-Encoding": ("with `unsupported-encoding`: what a body may be packed with", {"type": "string"}),
+    "RateLimit": ("with `rate-limited`: the violated limit alone, `r` what is left of it, `t` seconds until there is more", {"type": "string"}),
+    "RateLimit-Policy": ("with `rate-limited`: the violated limit alone, `q` at once, refilled within `w` seconds", {"type": "string"}),
     "ETag": ("of exactly this body; give it back in If-None-Match", {"type": "string"}),
     "Vary": ("what the body depends on", {"type": "string"}),
 }
 _STATUS_HEADERS: Final[Mapping[int, tuple[str, ...]]] = {401: ("WWW-Authenticate",), 405: ("Allow",), 429: ("Retry-After",), 503: ("Retry-After",)}
+
+_MAYBE_HEADERS: Final[Mapping[int, tuple[str, ...]]] = {415: ("Accept-Encoding",), 429: ("RateLimit", "RateLimit-Policy")}
 
 
 def _header(name: str, *, required: bool) -> Json:
@@ -51,7 +55,7 @@ _ANY_CALL: Final = ("bad-request", "method-not-allowed", "request-timeout", "too
 _ANY_POST: Final = (
     *_ANY_CALL,
     *("invalid-json", "invalid-gzip", "length-required", "body-too-large", "unsupported-media-type", "unsupported-encoding"),
-    *("invalid", "draining", "not-durable"),
+    *("invalid", "rate-limited", "draining", "not-durable"),
 )
 _TOKENS: Final = ("token-missing", "token-invalid", "token-expired")
 
@@ -78,7 +82,7 @@ def _refusal(status: int, problems: Sequence[Problem], examples: Mapping[str, Ma
     }
     return {
         "description": "\n".join(f"* `{p.code}`: {p.title}. {p.remedy}" for p in problems),
-        "headers": _headers(_STATUS_HEADERS.get(status, ()), ("Accept-Encoding",) if status == 415 else ()),
+        "headers": _headers(_STATUS_HEADERS.get(status, ()), _MAYBE_HEADERS.get(status, ())),
         "content": {"application/problem+json": media},
     }
 

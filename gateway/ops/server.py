@@ -15,7 +15,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from gateway.board import Board
-from gateway.core.light import Colour, Reason, worst
+from gateway.core.light import worst
 from gateway.ops.exposition import Exposition
 
 _KEEPALIVE_S: Final = 75.0  # scrapers come every 15 or 30 s; aiohttp would keep a forgotten connection for an hour
@@ -31,9 +31,8 @@ class Readiness(NamedTuple):
 
 def lights(board: Board) -> dict[str, object]:
     """Every dependency's light, its reason's code and sentence."""
-    kafka = worst(int(slot.gauge("sluicegate_kafka_reason").value) for slot in board.slots[:-1])
-    redis = Reason("not-used", Colour.GREY, "nothing here asks Redis yet")
-    return {name: {"colour": r.colour.name.lower(), "reason": r.code, "says": r.says} for name, r in (("kafka", kafka), ("redis", redis))}
+    seen = {name: worst(int(slot.gauge(f"sluicegate_{name}_reason").value) for slot in board.slots[:-1]) for name in ("kafka", "redis")}
+    return {name: {"colour": r.colour.name.lower(), "reason": r.code, "says": r.says} for name, r in seen.items()}
 
 
 def application(board: Board, readiness: Callable[[], Readiness]) -> web.Application:

@@ -7,9 +7,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.core.payload import Flaw
-from gateway.core.receipt import Line, Outcome, Receipt, ack_through, receipt
+from gateway.core.receipt import Line, Outcome, Receipt, ack_through, receipt, withheld
 
 D, R, W, U = Outcome.DURABLE, Outcome.REFUSED, Outcome.WITHDRAWN, Outcome.UNKNOWN
+L, S = Outcome.LIMITED, Outcome.SHED
 FINAL = (D, R)
 
 
@@ -87,12 +88,12 @@ def test_the_status_rule(request: tuple[list[Line], list[Outcome]]) -> None:
     told = receipt(lines, outcomes)
     if D in outcomes:
         expected = 202
-    elif {W, U} & {*outcomes}:
+    elif {W, U, L, S} & {*outcomes}:
         expected = 503
     else:
         expected = 422
     assert told.status == expected
-    assert told.has_retry == any(entry.status == "retry" for entry in told.results) == bool({W, U} & {*outcomes})
+    assert told.has_retry == any(entry.status == "retry" for entry in told.results) == bool({W, U, L, S} & {*outcomes})
     assert told.outcome == ("unknown" if U in outcomes else "none")
 
 
@@ -114,7 +115,7 @@ def test_a_duplicate_shares_the_fate_of_its_first_one(request: tuple[list[Line],
 
 @pytest.mark.parametrize(
     ("outcome", "status", "code"),
-    [(R, "invalid", "refused-by-kafka"), (W, "retry", "not-durable"), (U, "retry", "not-durable")],
+    [(R, "invalid", "refused-by-kafka"), (W, "retry", "not-durable"), (U, "retry", "not-durable"), (L, "retry", "rate-limited"), (S, "retry", "overloaded")],
 )
 def test_what_each_outcome_is_called(outcome: Outcome, status: str, code: str) -> None:
     [entry] = receipt([valid(1, 0)], [outcome]).results
@@ -131,3 +132,32 @@ def test_a_flaw_keeps_its_code_and_place() -> None:
 
 def test_all_durable_is_the_short_answer() -> None:
     assert receipt([valid(7, 0), valid(3, 1)], [D, D]) == Receipt(202, 2, 7, [], has_retry=False, outcome="none")
+
+
+# What is not sent now
+
+
+@pytest.mark.parametrize(
+    ("seqs", "backfill", "granted", "want"),
+    [
+        ([1, 2, 3], (), 3, {}),
+        ([3, 1, 2], (), 2, {0: L}),
+        ([3, 1, 2], (), 0, {0: L, 1: L, 2: L}),
+        ([5, 5, 5], (), 1, {1: L, 2: L}),
+        ([3, 1, 2], (1,), 1, {1: S, 0: L}),
+        ([3, 1, 2], (0, 1, 2), 0, {0: S, 1: S, 2: S}),
+    ],
+)
+def test_the_lowest_seqs_pass(seqs: list[int], backfill: tuple[int, ...], granted: int, want: dict[int, Outcome]) -> None:
+    assert withheld(seqs, backfill, granted) == want
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=9), st.data())
+def test_as_many_pass_as_were_granted(seqs: list[int], data: st.DataObject) -> None:
+    backfill = data.draw(st.sets(st.integers(0, len(seqs) - 1)))
+    granted = data.draw(st.integers(0, len(seqs) - len(backfill)))
+    kept = withheld(seqs, backfill, granted)
+    passing = [seqs[position] for position in range(len(seqs)) if position not in kept]
+    assert len(passing) == granted
+    assert {position for position, outcome in kept.items() if outcome is S} == backfill
+    assert max(passing, default=0) <= min((seqs[position] for position, outcome in kept.items() if outcome is L), default=9)

@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import aiohttp
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -20,6 +20,31 @@ from gateway.clock import SYSTEM
 from gateway.config import Identity
 
 ROOT = Path(__file__).parents[2]
+
+
+redis_url = "redis://127.0.0.1:1/0"
+"""Where limits are kept; the `stack` fixture says where.  Without it: away, which harms nobody."""
+
+# Quotas no test of something else runs into.
+_RULES: Final = [{"by": by, "tokens": 100_000, "per_s": 1, "burst": 1_000_000} for by in ("global", "route", "address", "user")]
+WIDE: Final[Mapping[str, object]] = {
+    "newcomers_per_s": 100_000,
+    "newcomers_burst": 1_000_000,
+    "policies": [
+        {"name": "syncs", "charge": "syncs", "rules": _RULES},
+        {"name": "signups", "charge": "signups", "rules": _RULES[:3]},
+        {"name": "samples", "charge": "samples", "rules": _RULES[3:]},
+    ],
+}
+
+
+def _toml(value: object) -> str:
+    """A value as TOML writes it; tables inline."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{name} = {_toml(one)}" for name, one in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value)
 
 
 class Gateway:
@@ -39,9 +64,11 @@ class Gateway:
         }
         for section, values in settings.items():
             merged.setdefault(section, {}).update(values)
+        merged.setdefault("limits", {**WIDE})
+        merged.setdefault("redis", {"url": redis_url})
         lines = []
         for section, values in merged.items():
-            lines += [f"[{section}]", *(f"{name} = {json.dumps(value)}" for name, value in values.items())]
+            lines += [f"[{section}]", *(f"{name} = {_toml(value)}" for name, value in values.items())]
         self.config_path.write_text("\n".join(lines) + "\n")
         keys.make(directory / "keys.json")
         self._keys = keys.load(directory / "keys.json")

@@ -228,6 +228,18 @@ async def test_not_durable_while_there_is_no_kafka(stack: Devstack, fresh_topics
         assert (await exchange(gateway.public_address, request("GET", "/v1/notices"), answers=1)).only.status == 200
 
 
+async def test_more_than_ones_share(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
+    rule = {"by": "user", "tokens": 1, "per_s": 3600, "burst": 1}
+    limits = {"prefix": f"{directory.parent.name}:", "policies": [{"name": "p", "charge": "syncs", "rules": [rule]}]}
+    async with lone(stack, fresh_topics, directory, limits=limits) as gateway:
+        sent = request("POST", "/v1/syncs", SYNC, token=gateway.token("u1"))
+        done = await exchange(gateway.public_address, sent, sent, answers=2)
+    taken, late = done.answers
+    assert taken.status == 202
+    assert refused(late, "rate-limited")["policy"] == "p-user"
+    seen_codes.add("rate-limited")
+
+
 async def test_draining_on_a_kept_connection(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
     """A request that was begun before the drain's lag was over, on a connection that has had one before."""
     async with lone(stack, fresh_topics, directory, process={"workers": 1, "drain_lag_s": 0.4}) as gateway:

@@ -185,12 +185,14 @@ def whole(gateway: Gateway, kind: str) -> Sequence[Piece]:
         "expect": [head_, 0.1, body],
         "chunked": [head_ + chunked],
         "chunks apart": [head_, 0.05, chunked],
+        "chunks that end late": [head_ + chunked[:-2], 0.05, chunked[-2:]],
+        "an end in two": [GET[:-2], 0.05, GET[-2:]],
     }
     return ways[kind]
 
 
-KINDS = ("get", "many", "length", "in three", "expect", "chunked", "chunks apart")
-STATUSES = {"get": [200], "many": [200] * 9}
+KINDS = ("get", "many", "length", "in three", "expect", "chunked", "chunks apart", "chunks that end late", "an end in two")
+STATUSES = {"get": [200], "many": [200] * 9, "an end in two": [200]}
 
 
 async def test_a_second_head_has_its_deadline_whenever_it_begins(gateway: Gateway) -> None:
@@ -217,6 +219,12 @@ async def test_whole_requests_leave_no_clock_running(gateway: Gateway) -> None:
         assert [answer.status for answer in done.answers if answer.status >= 200] == STATUSES.get(kind, [202]) * 2, (kind, done)
 
     await asyncio.gather(*(one(kind) for kind in KINDS))
+
+
+async def test_two_at_once_are_answered_after_a_body_that_came_late(gateway: Gateway) -> None:
+    """The second one waited for whatever might come next."""
+    done = await exchange(gateway.public_address, *whole(gateway, "in three"), 0.8, GET * 2, 0.5, GET * 3, answers=6, wait_s=3)
+    assert [answer.status for answer in done.answers] == [202] + [200] * 5, done
 
 
 # Half-closed

@@ -1,0 +1,239 @@
+"""Quotas: which buckets a request is charged to, and what is told to whom they refuse.
+
+Decided here: the keys of buckets, who is at fault for a refusal (a limit *of yours*:
+429; one of ours: 503), and the RateLimit fields.  Not decided here: arithmetic,
+Redis, and what holds without it (ratelimit/); where it stands in the path (accept.py).
+
+Keys in Redis, after limits.prefix; identities only as keyed hashes of 10 bytes, hex:
+
+    global                     one bucket for all enforced policies
+    <policy>:route             one per policy
+    <policy>:address:<hash>    IPv4 exact, IPv6 /64
+    <policy>:user:<hash>
+    newcomers:<hash>           one per network, /24 or /48, for all policies
+
+Source: draft-ietf-httpapi-ratelimit-headers-10 for the fields.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from typing import Final, NamedTuple
+
+from gateway import config, logs
+from gateway.board import Slot
+from gateway.core.address import network_of, place_of
+from gateway.core.light import INDEX, REASONS
+from gateway.errors import Refusal
+from ratelimit.bucket import Limit
+from ratelimit.limiter import Limiter
+from ratelimit.policy import Decision, Policy, Rule, Source
+
+_HASH_BYTES: Final = 10
+_IDENTITIES_MAX: Final = 100_000  # of hashes remembered: an address or user costs 1 µs again afterwards
+_NEWCOMERS: Final = "newcomers"
+_OURS: Final = frozenset({"global", "route"})
+
+
+class _Charge(NamedTuple):
+    """One policy in force, and the keys of its buckets: whole, or what comes before an identity's hash."""
+
+    policy: Policy
+    keys: tuple[tuple[str, bytes], ...]  # by, key
+
+
+class Limits:
+    """The quotas of one worker."""
+
+    def __init__(self, settings: config.Limits, secret: bytes, limiter: Limiter, slot: Slot) -> None:
+        """Args: secret: keys the hashes; the same in all gateways that share buckets."""
+        self._secret = secret
+        self._limiter = limiter
+        self._results = {name: slot.counters_by("sluicegate_limits_total", name) for name in ("syncs", "signups", "samples")}
+        self._counters = {
+            "answers": slot.counters_by("sluicegate_limiter_answers_total"),
+            "calls": slot.counters_by("sluicegate_limiter_calls_total"),
+            "degraded": {"": slot.counter("sluicegate_limiter_degraded_seconds_total")},
+        }
+        self._shown: dict[tuple[str, str], int] = {}
+        self._gauges = {name: slot.gauge(f"sluicegate_{name}") for name in ("limiter_degraded", "limiter_workers", "redis_reason")}
+        self._seen = ""
+        self._enforced: dict[str, _Charge] = {}
+        self._shadows: dict[str, list[_Charge]] = {}
+        self._addresses = _Hashes(lambda address: self._hash("address", place_of(address)))
+        self._networks = _Hashes(lambda address: self._hash("network", network_of(address)))
+        self._users = _Hashes(lambda user: self._hash("user", user))
+        self._prefix = b""
+        self.reload(settings)
+
+    def reload(self, settings: config.Limits) -> None:
+        """Use these policies from now on; buckets keep their state, remembered refusals go."""
+        self._prefix = settings.prefix.encode()
+        newcomers = Limit.per(settings.newcomers_per_s, 1, settings.newcomers_burst)
+        charges = [(policy, _Charge(_policy(policy, newcomers), tuple(self._named(policy)))) for policy in settings.policies]
+        self._enforced = {policy.charge: charge for policy, charge in charges if not policy.shadow}
+        self._shadows = {}
+        for policy, charge in charges:
+            if policy.shadow:
+                self._shadows.setdefault(policy.charge, []).append(charge)
+        self._limiter.forget()
+
+    def _named(self, policy: config.LimitPolicy) -> "list[tuple[str, bytes]]":
+        own = self._prefix + policy.name.encode() + b":"
+        names = {"global": self._prefix + b"global" if not policy.shadow else own + b"global", "route": own + b"route"}
+        return [(rule.by, names.get(rule.by, own + rule.by.encode() + b":")) for rule in policy.rules]
+
+    async def charge(self, kind: str, address: str, user: str = "") -> Source:
+        """Pay for one request; returns which buckets paid, for `refund`.
+
+        Raises:
+            Refusal: rate-limited, or overloaded for a limit that is ours.
+        """
+        if kind in self._shadows:
+            self._measure(kind, address, user, 1)
+        enforced = self._enforced.get(kind)
+        if enforced is None:
+            return "open"
+        decision = self._limiter.take(enforced.policy, self._keys(enforced, address, user))
+        if not isinstance(decision, Decision):
+            decision = await decision
+        results = self._results[kind]
+        if decision.granted:
+            results["admitted"].add()
+            return decision.source
+        results[_by(enforced.policy, decision)].add()
+        raise _refusal(enforced.policy, decision)
+
+    async def samples(self, samples: int, address: str, user: str) -> tuple[int, int]:
+        """How many of a request's samples may pass now, and in how many seconds one more might (0: all pass).
+
+        The first sample is paid for with the request.
+        """
+        kind = "samples"
+        if samples > 1 and kind in self._shadows:
+            self._measure(kind, address, user, samples - 1)
+        enforced = self._enforced.get(kind)
+        if enforced is None or samples == 1:
+            return samples, 0
+        tokens = min(samples - 1, enforced.policy.burst)
+        decision = self._limiter.take(enforced.policy, self._keys(enforced, address, user), tokens, kind="some")
+        if not isinstance(decision, Decision):
+            decision = await decision
+        results = self._results[kind]
+        results["admitted"].add(1 + decision.granted)
+        left = samples - 1 - decision.granted
+        if not left:
+            return samples, 0
+        results[_by(enforced.policy, decision)].add(left)
+        wait_us = max(decision.retry_after_us, min(left, tokens) * max(rule.limit.token_us for rule in enforced.policy.rules))
+        return 1 + decision.granted, math.ceil(wait_us / 1e6)
+
+    def refund(self, kind: str, source: Source, address: str, user: str = "") -> None:
+        """Give one request's tokens back to where they came from: it left nothing behind, by our fault."""
+        enforced = self._enforced.get(kind)
+        if enforced is not None:
+            self._limiter.refund(enforced.policy, self._keys(enforced, address, user), 1, source)
+            self._results[kind]["refunded"].add()
+
+    def show(self) -> None:
+        """Post what the limiter has counted; the worker calls this twice a second."""
+        limiter, counts = self._limiter, self._limiter.counts
+        now = {
+            ("answers", "store"): counts.allowed + counts.refused,
+            ("answers", "memory"): counts.remembered,
+            ("answers", "local"): counts.local,
+            ("answers", "open"): counts.open,
+            ("answers", "closed"): counts.closed,
+            ("calls", "answered"): counts.calls - counts.timeouts - counts.store_errors,
+            ("calls", "late"): counts.timeouts,
+            ("calls", "failed"): counts.store_errors,
+            ("degraded", ""): int(limiter.degraded_s),
+        }
+        for (family, label), value in now.items():
+            if value > self._shown.get((family, label), 0):
+                self._counters[family][label].add(value - self._shown.get((family, label), 0))
+                self._shown[family, label] = value
+        seen = f"redis-{limiter.reason}"
+        if seen != self._seen:
+            logs.info("redis light", reason=seen, colour=REASONS[INDEX[seen]].colour.name.lower())
+            self._seen = seen
+        self._gauges["redis_reason"].set(INDEX[seen])
+        self._gauges["limiter_degraded"].set(limiter.is_degraded)
+        self._gauges["limiter_workers"].set(limiter.live_workers)
+
+    def _measure(self, kind: str, address: str, user: str, tokens: int) -> None:
+        """Ask the shadow policies too, and only count what they say."""
+        results = self._results[kind]
+
+        def count(decision: Decision) -> None:
+            results["shadow_admitted" if decision.granted else "shadow_refused"].add()
+
+        for shadow in self._shadows[kind]:
+            decision = self._limiter.take(shadow.policy, self._keys(shadow, address, user), min(tokens, shadow.policy.burst))
+            if isinstance(decision, Decision):
+                count(decision)
+            else:
+                decision.add_done_callback(lambda done: None if done.cancelled() else count(done.result()))
+
+    def _keys(self, charge: _Charge, address: str, user: str) -> tuple[bytes, ...]:
+        keys = [key if by in _OURS else key + (self._users[user] if by == "user" else self._addresses[address]) for by, key in charge.keys]
+        if charge.policy.newcomers is not None:
+            keys.append(self._prefix + b"newcomers:" + self._networks[address])
+        return tuple(keys)
+
+    def _hash(self, what: str, identity: str) -> bytes:
+        return blake2b(identity.encode(), digest_size=_HASH_BYTES, key=self._secret, person=what.encode()).hexdigest().encode()
+
+
+class _Hashes(dict[str, bytes]):
+    """Identity → its hash, remembered; all forgotten when there are too many."""
+
+    def __init__(self, hash_of: Callable[[str], bytes]) -> None:
+        super().__init__()
+        self._hash_of = hash_of
+
+    def __missing__(self, identity: str) -> bytes:
+        if len(self) >= _IDENTITIES_MAX:
+            self.clear()
+        hashed = self[identity] = self._hash_of(identity)
+        return hashed
+
+
+def _policy(settings: config.LimitPolicy, newcomers: Limit) -> Policy:
+    rules = tuple(Rule(rule.by, Limit.per(rule.tokens, rule.per_s, rule.burst), rule.by not in _OURS) for rule in settings.rules)
+    makes_keys = any(rule.is_identity for rule in rules)
+    return Policy(settings.name, rules, settings.on_error, settings.shadow, newcomers if makes_keys else None)
+
+
+def _by(policy: Policy, decision: Decision) -> str:
+    """Whose limit it was, or that Redis is away and on_error closed."""
+    if decision.source == "closed":
+        return "away"
+    # A part was granted (-1): samples have one rule as a rule.
+    return policy.rules[max(decision.violated, 0)].name if decision.violated < len(policy.rules) else _NEWCOMERS
+
+
+def _refusal(policy: Policy, decision: Decision) -> Refusal:
+    by = _by(policy, decision)
+    wait_s = max(1, math.ceil(decision.retry_after_us / 1e6))
+    if by in _OURS or by == "away":
+        return Refusal(
+            "overloaded", f"limit {policy.name}, by {by}: more than everybody together may send now", retry_after_s=wait_s, members={"policy": policy.name}
+        )
+    limit = policy.newcomers if by == _NEWCOMERS else policy.rules[decision.violated].limit
+    assert limit is not None, policy
+    return Refusal(
+        "rate-limited",
+        f"limit {policy.name}, by {by}: want at most {limit.burst} at once, refilled within {math.ceil(limit.capacity_us / 1e6)} s",
+        retry_after_s=wait_s,
+        headers=_fields(f"{policy.name}-{by}", limit, wait_s),
+        members={"policy": f"{policy.name}-{by}"},
+    )
+
+
+def _fields(name: str, limit: Limit, wait_s: int) -> Sequence[tuple[str, str]]:
+    """The violated policy alone: its quota and window, and that nothing is left for so long."""
+    return (
+        ("RateLimit-Policy", f'"{name}";q={limit.burst};w={math.ceil(limit.capacity_us / 1e6)}'),
+        ("RateLimit", f'"{name}";r=0;t={wait_s}'),
+    )

@@ -1,0 +1,158 @@
+"""Quotas: whose bucket pays, and what is told to whom it refuses."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway import config
+from gateway.errors import Refusal
+from gateway.limits import Limits
+from ratelimit.limiter import Limiter
+from ratelimit.memory_store import MemoryStore
+from tests.fakes import FakeClock, VirtualLoop, count, in_virtual_time, new_slot
+
+SECRET = b"s" * 32
+
+
+def policy(charge: Any, name: str = "p", *, shadow: bool = False, on_error: Any = "local", **burst_by: Any) -> config.LimitPolicy:
+    rules = tuple(config.LimitRule(by, 1, 60, burst) for by, burst in burst_by.items())  # type: ignore[arg-type]
+    return config.LimitPolicy(name, charge, rules, on_error, shadow)
+
+
+def all_of(burst: int) -> dict[str, Any]:
+    """A rule by global, which is no word for a keyword."""
+    return {"global": burst}
+
+
+class Door:
+    """Limits on a store in memory."""
+
+    def __init__(self, *policies: config.LimitPolicy, **settings: Any) -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        self.clock = FakeClock()
+        self.store = MemoryStore(lambda: self.clock.now_us)
+        self.slot = new_slot()
+        self.limiter = Limiter(self.store, worker="w", monotonic_s=loop.time)
+        self.limits = Limits(config.Limits(policies=policies, **settings), SECRET, self.limiter, self.slot)
+
+    async def refusal(self, kind: str, address: str = "192.0.2.1", user: str = "") -> Refusal | None:
+        try:
+            await self.limits.charge(kind, address, user)
+        except Refusal as refusal:
+            return refusal
+        return None
+
+    def counted(self, charge: str, result: str) -> int:
+        return count(self.slot, "sluicegate_limits_total", charge, result)
+
+
+@in_virtual_time
+async def test_the_violated_policy_alone_is_told() -> None:
+    door = Door(policy("syncs", "syncs", address=3, user=2))
+    assert [await door.refusal("syncs", user="u1") for _ in range(2)] == [None, None]
+    refused = await door.refusal("syncs", user="u1")
+    assert refused is not None
+    assert (refused.problem.code, refused.problem.status, refused.retry_after_s) == ("rate-limited", 429, 60)
+    assert dict(refused.headers) == {"RateLimit-Policy": '"syncs-user";q=2;w=120', "RateLimit": '"syncs-user";r=0;t=60'}
+    assert refused.members == {"policy": "syncs-user"}
+    assert await door.refusal("syncs", user="u2") is None
+    refused = await door.refusal("syncs", user="u3")
+    assert refused is not None
+    assert dict(refused.headers)["RateLimit-Policy"] == '"syncs-address";q=3;w=180'
+    assert (door.counted("syncs", "admitted"), door.counted("syncs", "user"), door.counted("syncs", "address")) == (3, 1, 1)
+
+
+@in_virtual_time
+@pytest.mark.parametrize("by", ["global", "route"])
+async def test_a_limit_of_ours_is_not_the_clients_fault(by: str) -> None:
+    door = Door(policy("signups", **dict[str, Any]({by: 1})))
+    assert await door.refusal("signups") is None
+    refused = await door.refusal("signups")
+    assert refused is not None
+    assert (refused.problem.code, refused.headers, refused.retry_after_s) == ("overloaded", (), 60)
+
+
+@in_virtual_time
+async def test_one_global_bucket_for_all_that_are_enforced() -> None:
+    door = Door(policy("syncs", "a", **all_of(3)), policy("signups", "b", **all_of(3)), policy("syncs", "c", shadow=True, **all_of(1)))
+    found = [await door.refusal(kind) for kind in ("syncs", "signups", "syncs", "signups")]
+    assert [refused and refused.problem.code for refused in found] == [None, None, None, "overloaded"]
+    await asyncio.sleep(1)
+    assert (door.counted("syncs", "shadow_admitted"), door.counted("syncs", "shadow_refused")) == (1, 1)
+
+
+@in_virtual_time
+async def test_what_no_policy_charges_is_free() -> None:
+    door = Door(policy("signups", address=1))
+    assert await door.limits.charge("syncs", "192.0.2.1", "u1") == "open"
+    assert await door.limits.samples(200, "192.0.2.1", "u1") == (200, 0)
+    door.limits.refund("syncs", "open", "192.0.2.1", "u1")
+
+
+@in_virtual_time
+@pytest.mark.parametrize(
+    ("samples", "want"),
+    [(1, [(1, 0)] * 3), (2, [(2, 0), (2, 0), (2, 0), (2, 0), (1, 60)]), (5, [(5, 0), (1, 240)]), (9, [(5, 240), (1, 240)])],
+)
+async def test_a_requests_first_sample_is_paid_for(samples: int, want: list[tuple[int, int]]) -> None:
+    door = Door(policy("samples", user=4))
+    assert [await door.limits.samples(samples, "192.0.2.1", "u1") for _ in want] == want
+
+
+@in_virtual_time
+async def test_random_identities_of_one_network_make_no_more_keys_than_configured() -> None:
+    door = Door(policy("signups", address=5), newcomers_per_s=1, newcomers_burst=50)
+    found = [await door.refusal("signups", f"2001:db8:7:{n:x}::1") for n in range(500)]
+    refused = [one for one in found if one is not None]
+    assert len(refused) == 450
+    assert {(one.problem.code, one.members["policy"]) for one in refused} == {("rate-limited", "p-newcomers")}
+    assert await door.refusal("signups", "2001:db8:8::1") is None  # another network
+    assert await door.refusal("signups", "2001:db8:7:1::1") is None  # one who was there before
+    assert door.counted("signups", "newcomers") == 450
+
+
+@in_virtual_time
+async def test_a_refund_gives_the_token_back() -> None:
+    door = Door(policy("syncs", user=1))
+    source = await door.limits.charge("syncs", "192.0.2.1", "u1")
+    door.limits.refund("syncs", source, "192.0.2.1", "u1")
+    await asyncio.sleep(0.1)
+    assert await door.refusal("syncs", user="u1") is None
+    assert await door.refusal("syncs", user="u1") is not None
+
+
+@in_virtual_time
+async def test_a_reload_keeps_what_was_spent() -> None:
+    door = Door(policy("syncs", user=2))
+    assert [bool(await door.refusal("syncs", user="u1")) for _ in range(3)] == [False, False, True]
+    door.limits.reload(config.Limits(policies=(policy("syncs", user=3),)))
+    assert [bool(await door.refusal("syncs", user="u1")) for _ in range(2)] == [False, True]
+    door.limits.reload(config.Limits(policies=()))
+    assert await door.refusal("syncs", user="u1") is None
+
+
+def bad(*policies: config.LimitPolicy, **settings: Any) -> str:
+    complaints = [complaint for is_wrong, complaint in config._contradicting_limits(config.Limits(policies=policies, **settings)) if is_wrong]
+    return complaints[0] if complaints else ""
+
+
+@pytest.mark.parametrize(
+    ("policies", "want"),
+    [
+        ([policy("syncs", user=1), policy("signups", address=1)], "a name is used twice"),
+        ([policy("syncs", "a", user=1), policy("syncs", "b", user=1)], "at most one without `shadow`"),
+        ([policy("syncs", "a", **all_of(1)), policy("signups", "b", **all_of(2))], "the global bucket is one"),
+        ([policy("signups", user=1)], "no rule by user"),
+        ([policy("samples", **all_of(1))], "no rule by global"),
+        ([msgspec.structs.replace(policy("syncs", user=1), rules=(config.LimitRule("user", 1, 60, 1),) * 2)], "one rule for each `by`"),
+        ([policy("syncs", user=1_000_000)], "fills within a year"),
+        ([policy("syncs", "a", user=1), policy("syncs", "b", shadow=True, user=1)], ""),
+    ],
+)
+def test_policies_that_contradict_each_other(policies: list[config.LimitPolicy], want: str) -> None:
+    found = bad(*policies)
+    assert want in found
+    assert bool(want) == bool(found)
