@@ -176,7 +176,8 @@ class Front:
         kind = "signups"
         body_head = read_head(request, self._settings.signup_bytes_max, self._settings.gzip_ratio_max)
         address = self._address(request)
-        cost_bytes = self._admission.admit(kind, body_head.unfolded_bytes_max, address, is_kept=_is_kept(request))
+        who = request.headers.get("Waiting-Room-Pass", address)
+        cost_bytes = self._admission.admit(kind, body_head.unfolded_bytes_max, who, is_kept=_is_kept(request))
         end, began_s = End.IGNORED, 0.0
         try:
             source = await self._charge(kind, cost_bytes, address)

@@ -113,7 +113,7 @@ class Limits:
         if samples > 1 and kind in self._shadows:
             self._measure(kind, address, user, samples - 1)
         enforced = self._enforced.get(kind)
-        if enforced is None or samples == 1:
+        if enforced is None or samples <= 1:
             return samples, 0
         tokens = min(samples - 1, enforced.policy.burst)
         decision = self._limiter.take(enforced.policy, self._keys(enforced, address, user), tokens, kind="some")

@@ -35,7 +35,6 @@ from gateway.limits import Limits
 from gateway.reply import Replies
 from ratelimit.limiter import Limiter
 from ratelimit.redis_store import RedisStore
-from ratelimit.store import Store
 
 STARTING: Final = 1
 SERVING: Final = 2
@@ -44,6 +43,8 @@ DRAINING: Final = 3
 _BEAT_S: Final = 0.5
 _LAG_EVERY_S: Final = 0.1
 _GLANCE_S: Final = 0.02
+_REDIS_GIVE_UP_S: Final = 1.0  # until a connection without an answer is closed: the next question needs one
+_REDIS_GREETING_S: Final = 1.0
 
 
 class World(NamedTuple):
@@ -51,7 +52,7 @@ class World(NamedTuple):
 
     clock: Clock
     broker: Broker
-    store: Store
+    store: RedisStore
 
 
 class Parts(NamedTuple):
@@ -59,7 +60,7 @@ class Parts(NamedTuple):
 
     front: Front
     admission: Admission
-    store: Store
+    store: RedisStore
     limiter: Limiter
     limits: Limits
     identity: Identity
@@ -79,7 +80,7 @@ def real_world(config: Config) -> World:
         request_timeout_s=settings.timeout_ms / 500,
         batch_bytes_max=settings.batch_bytes_max,
     )
-    return World(SYSTEM, kafka, RedisStore(config.redis.url, prefix=config.limits.prefix))
+    return World(SYSTEM, kafka, RedisStore(config.redis.url, prefix=config.limits.prefix, give_up_s=_REDIS_GIVE_UP_S))
 
 
 def build(setup: Setup, world: World, slot: Slot) -> Parts:
@@ -92,6 +93,7 @@ def build(setup: Setup, world: World, slot: Slot) -> Parts:
     limiter = Limiter(
         world.store,
         worker=name,
+        workers=config.worker_count,
         monotonic_s=world.clock.monotonic_s,
         decide_timeout_s=config.limits.decide_timeout_ms / 1000,
         memory_max=config.limits.memory_max,
@@ -204,7 +206,7 @@ class Worker:
         beat = asyncio.create_task(self._beat())
         self._loops = [asyncio.create_task(loop()) for loop in (self._feel_lag, self._parts.limiter.run)]
         try:
-            await self._parts.deliverer.start(is_strict=setup.is_first)
+            await asyncio.gather(self._parts.deliverer.start(is_strict=setup.is_first), self._greet_redis())
             await self._listening.adopt(self._index)
         except BaseException:
             for task in (beat, *self._loops):
@@ -272,6 +274,18 @@ class Worker:
             self._parts.limits.show()
             if (exc := self._parts.deliverer.failed() or self._parts.limiter.failed()) is not None:
                 raise exc
+
+    async def _greet_redis(self) -> None:
+        """First contact before the first request, which else would wait for the handshake; and what to know of it."""
+        greeting = asyncio.create_task(self._parts.store.facts())
+        await asyncio.wait([greeting], timeout=_REDIS_GREETING_S)
+        if not greeting.done() or greeting.exception() is not None:
+            logs.warning("redis is away at start", consequence="limits are decided by each worker's share")
+            return
+        facts = greeting.result()
+        logs.info("redis", server=facts.server, maxmemory_policy=facts.maxmemory_policy, appending=facts.is_appending, save=facts.save)
+        if facts.maxmemory_bytes and facts.maxmemory_policy != "noeviction":
+            logs.warning("redis may drop buckets when it is full, and then admits more", maxmemory_policy=facts.maxmemory_policy)
 
     async def _feel_lag(self) -> None:
         """Ten times a second: how late the event loop is."""

@@ -95,7 +95,7 @@ async def test_what_no_policy_charges_is_free() -> None:
 @in_virtual_time
 @pytest.mark.parametrize(
     ("samples", "want"),
-    [(1, [(1, 0)] * 3), (2, [(2, 0), (2, 0), (2, 0), (2, 0), (1, 60)]), (5, [(5, 0), (1, 240)]), (9, [(5, 240), (1, 240)])],
+    [(0, [(0, 0)] * 3), (1, [(1, 0)] * 3), (2, [(2, 0), (2, 0), (2, 0), (2, 0), (1, 60)]), (5, [(5, 0), (1, 240)]), (9, [(5, 240), (1, 240)])],
 )
 async def test_a_requests_first_sample_is_paid_for(samples: int, want: list[tuple[int, int]]) -> None:
     door = Door(policy("samples", user=4))

@@ -29,14 +29,9 @@ class Act(NamedTuple):
     end: End = End.ANSWERED
 
 
-histories = st.lists(
-    st.one_of(
-        st.builds(Act, st.just("crowd"), times_s, st.sampled_from(Rank), st.integers(1, 200)),
-        st.builds(Act, st.just("finish"), times_s, times=st.integers(1, 100), amount_s=st.floats(0, 1e4), end=st.sampled_from(End)),
-        st.builds(Act, st.just("lag"), times_s, amount_s=st.floats(0, 100)),
-    ),
-    max_size=60,
-)
+KINDS: tuple[Literal["crowd", "finish", "lag"], ...] = ("crowd", "finish", "lag")
+waits_s = st.one_of(st.floats(0, 1), st.floats(0, 1e4))
+histories = st.lists(st.builds(Act, st.sampled_from(KINDS), times_s, st.sampled_from(Rank), st.integers(1, 200), waits_s, st.sampled_from(End)), max_size=50)
 
 
 def play(history: list[Act]) -> tuple[Controller, float]:
@@ -139,7 +134,9 @@ def test_however_many_come_no_rank_fills_more_than_its_bound(history: list[Act],
 @pytest.mark.parametrize(
     ("window", "want"),
     [
-        (QUIET, 128.0),  # used and quick: twice as much
+        (QUIET._replace(samples=200, answered=200), 128.0),  # used and quick: twice as much
+        (QUIET, 100.0),  # but no more than twice what 200/s prove
+        (QUIET._replace(samples=10, answered=10, latency_sum_s=0.05), 64.0),  # which is no reason to cut
         (QUIET._replace(latency_sum_s=20.0), 80.0),  # 0.2 s: as much more as the target leaves
         (QUIET._replace(latency_sum_s=60.0), 64.0),  # a few slow ones: above the target nothing grows
         (QUIET._replace(peak=47), 64.0),  # hardly used: nothing is known
@@ -209,6 +206,14 @@ def test_a_lasting_overload_holds_the_limit_near_what_is_acknowledged_in_one_tar
         assert controller.in_flight <= 20
         assert 0.05 < controller.admitted_share(Rank.SYNC) < 0.6
         assert controller.pressure > 0.5
+
+
+def test_what_it_knew_of_a_far_store_fades_when_that_store_is_overloaded() -> None:
+    controller = Controller(POLICY, 0.0)
+    now_s = run(controller, 0.0, 40.0, per_s=400, latency_s=0.3)
+    assert controller.target_s > POLICY.target_s
+    run(controller, now_s, 60.0, per_s=400, latency_s=2.0, end=End.LOST)
+    assert controller.target_s == POLICY.target_s
 
 
 def test_lost_answers_cut_like_slow_ones() -> None:
@@ -295,6 +300,14 @@ def test_a_header_that_is_no_utf8_has_a_share_too() -> None:
 def test_shares_are_even() -> None:
     found = sorted(share_of(f"Bearer {number}", 490_000, b"secret") for number in range(2_000))
     assert max(abs(share - number / 2_000) for number, share in enumerate(found)) < 0.04  # Kolmogorov, one in 1,000: 0.044
+
+
+def test_who_stands_above_the_bar_is_refused_though_there_is_room() -> None:
+    controller = overloaded()
+    while controller.in_flight:
+        controller.finished(19.999, 0.3, End.ANSWERED)
+    assert not controller.is_admitted(Rank.SYNC, 0.999, 19.999)
+    assert controller.is_admitted(Rank.SYNC, 0.0, 19.999)
 
 
 @given(shares)
