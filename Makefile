@@ -7,11 +7,11 @@ BIN := $(VENV)/bin
 DATA ?= var
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench docs lock clean
+.PHONY: help run test check format bench bench-take bench-limits bench-overload docs lock clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run ## Bring up Valkey, Kafka and the gateway; ends with READY and serves until Ctrl-C
 	@GATEWAY_DATA_DIR=$(DATA) exec $(BIN)/python -m devstack run --data-dir $(DATA)/devstack -- $(BIN)/python -m gateway --config gateway.toml --dev
@@ -30,6 +30,15 @@ format: $(VENV)/.dev ## Format the sources
 
 bench: $(VENV)/.dev ## Measure the path against bare aiohttp and two peers; BENCH="--against HEAD~1" compares commits
 	@$(BIN)/python -m benchmarks.bench_path $(BENCH)
+
+bench-take: $(VENV)/.dev ## Measure one rate-limit decision against three other limiters on one Valkey
+	@$(BIN)/python -m benchmarks.bench_take $(BENCH)
+
+bench-limits: $(VENV)/.dev ## Measure what a frozen Redis and one user who does not stop cost everybody else
+	@$(BIN)/python -m benchmarks.bench_limits $(BENCH)
+
+bench-overload: $(VENV)/.dev ## Measure goodput under 1 to 50 times the load that can be served; about four minutes
+	@$(BIN)/python -m benchmarks.bench_overload $(BENCH)
 
 docs: $(VENV)/.dev ## Generate schemas and reference pages from the types
 	@$(BIN)/python -m gateway.openapi --write

@@ -66,7 +66,8 @@ class Deliverer:
         self._lanes: dict[str, list[Lane]] = {kind: [] for kind in self._names}
         self._all_lanes: list[Lane] = []
         self._serving: dict[Lane, asyncio.Task[None]] = {}
-        self._departure: asyncio.TimerHandle | None = None
+        self._departure: asyncio.Handle | None = None
+        self._departs_s = 0.0
         self._faults: dict[str, str] = {}  # kind → reason code, for topics that cannot promise durability
         self._waiting: deque[Delivery] = deque()
         self._is_open = dict.fromkeys(self._names, False)
@@ -187,10 +188,12 @@ class Deliverer:
         """Depart so long from now, unless that is to be sooner anyway."""
         at_s = self._loop.time() + wait_s
         if self._departure is not None:
-            if self._departure.when() <= at_s:
+            if self._departs_s <= at_s:
                 return
             self._departure.cancel()
-        self._departure = self._loop.call_at(at_s, self._depart)
+        # The instant is kept here: uvloop's handle of a timer that is due at once knows none.
+        self._departs_s = at_s
+        self._departure = self._loop.call_later(wait_s, self._depart)
 
     def _depart(self) -> None:
         """Send what waits in idle lanes, all at once."""

@@ -8,8 +8,6 @@ it, flush, exit 0.  The producer closes last, after every answer that needs it.
 """
 
 import asyncio
-import contextlib
-import os
 import secrets
 import signal
 import socket
@@ -32,6 +30,7 @@ from gateway.errors import ConfigError
 from gateway.identity import Identity
 from gateway.kafka import Broker, Kafka, key_hash
 from gateway.limits import Limits
+from gateway.listening import Listening
 from gateway.reply import Replies
 from ratelimit.limiter import Limiter
 from ratelimit.redis_store import RedisStore
@@ -129,60 +128,6 @@ def _documents(setup: Setup) -> Documents:
         return Documents("", notices.max_age_s)
 
 
-class Listening:
-    """The listeners this worker accepts from: its own, and those of workers that are gone."""
-
-    def __init__(self, server: PublicServer, fds: tuple[int, ...], backlog: int) -> None:
-        self._server = server
-        self._fds = fds
-        self._backlog = backlog
-        self._accepting: dict[int, tuple[asyncio.Server, socket.socket]] = {}
-        self._is_stopping = False
-
-    async def adopt(self, listener: int) -> None:
-        """Accept from the supervisor's listener of this number, unless accepting has ended."""
-        if listener in self._accepting or self._is_stopping:
-            return
-        # A copy: the inherited one stays, for the next time, and with it all that queue there.
-        sock = socket.socket(fileno=os.dup(self._fds[listener]))
-        sock.setblocking(False)
-        server = await asyncio.get_running_loop().create_server(self._server, sock=sock.dup(), backlog=self._backlog)
-        self._accepting[listener] = server, sock
-
-    def release(self, listener: int) -> None:
-        """Leave it to its own worker again."""
-        server, sock = self._accepting.pop(listener, (None, None))
-        if server is not None and sock is not None:
-            server.close()
-            sock.close()
-
-    async def stop(self) -> None:
-        """Accept until nothing is left in the queues, then close them for every process."""
-        self._is_stopping = True
-        while self._accepting:  # not `for`: meanwhile one may be released, or an Adopt that came before us be done
-            _, (server, sock) = self._accepting.popitem()
-            server.close()
-            await self._accept_rest(sock)
-            with contextlib.suppress(OSError):  # shared with one that woke up late, who was quicker
-                sock.shutdown(socket.SHUT_RDWR)
-            sock.close()
-
-    async def _accept_rest(self, sock: socket.socket) -> None:
-        while True:
-            try:
-                connected, _ = sock.accept()
-            except ConnectionError:
-                continue  # this one hung up in the queue; the next one may not have
-            except OSError as exc:
-                # The queue is empty; or no descriptor is free, which is said of an empty queue too, and must not
-                # end the drain: who has connected before still gets an answer.
-                if not isinstance(exc, BlockingIOError):
-                    logs.warning("the last connections are not accepted", reason=exc.strerror)
-                return
-            connected.setblocking(False)
-            await asyncio.get_running_loop().connect_accepted_socket(self._server, connected)
-
-
 class Worker:
     """One process that serves requests."""
 
@@ -207,7 +152,7 @@ class Worker:
         self._loops = [asyncio.create_task(loop()) for loop in (self._feel_lag, self._parts.limiter.run)]
         try:
             await asyncio.gather(self._parts.deliverer.start(is_strict=setup.is_first), self._greet_redis())
-            await self._listening.adopt(self._index)
+            self._listening.adopt(self._index)
         except BaseException:
             for task in (beat, *self._loops):
                 task.cancel()
@@ -249,7 +194,7 @@ class Worker:
 
     async def _adopt(self, listener: int) -> None:
         try:
-            await self._listening.adopt(listener)
+            self._listening.adopt(listener)
         except OSError as exc:
             # As at the limit of open files: dying of it would orphan one listener more.
             logs.error("a listener cannot be taken over", listener=listener, reason=exc.strerror)

@@ -30,6 +30,7 @@ from ratelimit.store import ASKS_MAX, Store, StoreAway
 CALLS_MAX: Final = 2  # one is decided while the next travels; more would only wait in the store instead of here
 OUT_MAX: Final = CALLS_MAX + 1  # with so many out nobody asks whether the store is back: each holds a connection until the store lets go of it
 LATE_S: Final = 0.005  # a timer so late was held up by this process, which then read no answers either
+LOOKS_MAX: Final = 20  # however often it stands still, after so many the store is not waited for
 NEVER_S: Final = float("inf")
 
 
@@ -198,8 +199,8 @@ class Calls:
         # Not below a millisecond: uvloop rounds to whole ones, and would turn on the spot until the rest is over.
         self._watch = self._loop.call_later(max(due_s - now_s, 0.001), self._look, due_s)
 
-    def _look(self, due_s: float, *, is_second: bool = False) -> None:
-        """Whether the oldest ask has waited long enough."""
+    def _look(self, due_s: float, looks: int = 1) -> None:
+        """Whether the oldest ask has waited long enough.  Args: due_s: when this look was planned for."""
         self._watch = None
         now_s = self._monotonic_s()
         oldest_s = min([call.asked_s for call in self._in_flight], default=NEVER_S)
@@ -207,9 +208,9 @@ class Calls:
             return
         if oldest_s + self._timeout_s > now_s + 1e-6:
             self._watch_until(oldest_s + self._timeout_s, now_s)
-        elif now_s - due_s > LATE_S and not is_second:
+        elif now_s - due_s > LATE_S and looks < LOOKS_MAX:
             # This process stood still and proves nothing about the store: what has arrived meanwhile is read first.
-            self._watch = self._loop.call_later(LATE_S, lambda: self._look(due_s, is_second=True))
+            self._watch = self._loop.call_later(LATE_S, self._look, now_s + LATE_S, looks + 1)
         else:
             self._counts.timeouts += 1
             self._trip("slow")

@@ -26,7 +26,7 @@ FUNCTION_LINES_MAX: Final = 70
 LAYERS: Final = (
     ("__main__",),
     ("supervisor", "worker"),
-    ("accept", "control", "ops.server"),
+    ("accept", "control", "listening", "ops.server"),
     ("body",),
     ("admit", "connection", "documents", "ops.exposition"),
     ("check",),
@@ -45,7 +45,7 @@ LEAVES: Final = frozenset({"errors", "clock", "metrics", "logs"})
 
 # One library, one door: the modules that may import it.
 DOORS: Final = {
-    "aiohttp": {"accept", "body", "connection", "ops.server", "parser", "reply", "supervisor"},
+    "aiohttp": {"accept", "body", "connection", "listening", "ops.server", "parser", "reply", "supervisor"},
     "aiokafka": {"kafka"},
     "prometheus_client": {"ops.exposition", "ops.server"},
     "jwt": {"identity"},
@@ -96,6 +96,7 @@ CLOCK_READS: Final = re.compile(r"\b(datetime\.now|datetime\.utcnow|date\.today|
 # Source files without a test file of their name, and where they are examined instead.
 ELSEWHERE: Final = {
     "accept": ("tests/system", "an answer is what a socket carries"),
+    "listening": ("tests/system/test_lifecycle.py", "listeners are handed over and drained between processes"),
     "connection": ("tests/system/test_connections.py", "what it does, it does to sockets"),
     "body": ("tests/system", "as accept: deadlines of bytes that trickle"),
     "supervisor": ("tests/system", "it is processes and signals"),

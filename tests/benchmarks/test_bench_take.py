@@ -120,13 +120,18 @@ def test_the_target_is_five_and_ten_is_said(theirs_us: float, is_met: bool, word
 
 
 def test_what_failed_or_was_refused_is_told_and_left_out() -> None:
-    """A round that failed is neither a figure nor a ratio."""
-    samples = [sample(OURS, 10.0, 0), sample(OURS, 10.0, 1, refused=3), sample("limits", 0.0, 0, error="Gone: away"), sample("limits", 60.0, 1)]
+    """Such a round is neither a figure nor a ratio, for it may have cost less."""
+    samples = [sample(OURS, 10.0, 0), sample(OURS, 1.0, 1, refused=3), sample(OURS, 10.0, 2)]
+    samples += [sample("limits", 0.0, 0, error="Gone: away"), sample("limits", 60.0, 1), sample("limits", 60.0, 2)]
     found = results.build(samples)
-    assert found.broken == ("limits, 64 at once: 1 rounds failed: Gone: away", "sluicegate, 64 at once: 3 decisions were not granted by the store")
-    limits = found.figures[1]
+    assert found.broken == (
+        "limits, 64 at once: 1 rounds failed: Gone: away",
+        "sluicegate, 64 at once: 3 decisions were not granted by the store; their rounds are left out",
+    )
+    ours, limits = found.figures
     assert limits.ratio is not None
-    assert (limits.rounds, limits.ratio.count, limits.client_us) == (1, 1, 60.0)
+    assert (ours.rounds, ours.client_us) == (2, 10.0)
+    assert (limits.rounds, limits.ratio.count, limits.ratio.median) == (2, 1, 6.0)
     shown = results.text(found, {}, {}, {})
     assert "BROKEN:\nlimits, 64 at once: 1 rounds failed: Gone: away" in shown
 

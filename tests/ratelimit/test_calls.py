@@ -322,6 +322,20 @@ async def test_a_process_that_stood_still_blames_nobody() -> None:
 
 
 @in_virtual_time
+async def test_nor_does_one_that_stands_still_again_and_again() -> None:
+    w = World()
+    w.store.pause()
+    w.ask("a")
+    await asyncio.sleep(0)
+    for _ in range(3):
+        w.loop._hurry.now_s += 0.2
+        await asyncio.sleep(0.001)  # a turn of the loop: the look that was due finds itself late
+        assert "a" not in w.told
+    await w.until(1)
+    assert 0.6 < w.told["a"][0] < 0.61
+
+
+@in_virtual_time
 async def test_a_long_tick_is_not_the_stores() -> None:
     w = World()
     w.store.latency_s = 0.020
