@@ -71,7 +71,7 @@ class SlowBroker:
 async def serve(config: Config, secrets: keys.Keys, listeners: Listeners, records_per_s: float) -> None:
     """Be the supervisor that says Setup and hears Ready, and the worker in between; until SIGTERM."""
     board = Board.create(config.worker_count)
-    setup = Setup(0, config, secrets, board.fd, listeners.fds, is_first=True)
+    setup = Setup(0, config, secrets, secrets.limits_secret, board.fd, listeners.fds, is_first=True)
     world = real_world(config)
     world = world._replace(broker=SlowBroker(world.broker, records_per_s))
     worker = Worker(setup, build(setup, world, board.slots[0]), world.clock, board.slots[0])

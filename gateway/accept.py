@@ -30,10 +30,9 @@ from gateway.deliver import Deliverer
 from gateway.documents import Document, Documents
 from gateway.errors import PROBLEMS, Refusal
 from gateway.identity import Identity, Member
-from gateway.limits import Limits
+from gateway.limits import Limits, Paid
 from gateway.metrics import ROUTES
 from gateway.reply import Answer, Replies
-from ratelimit.policy import Source
 
 Handler = Callable[[web.BaseRequest], Awaitable[Answer]]
 
@@ -127,42 +126,44 @@ class Front:
         kind = "syncs"
         body_head = read_head(request, self._settings.body_bytes_max, self._settings.gzip_ratio_max)
         authorization = request.headers.get("Authorization")
-        cost_bytes = self._admission.admit(kind, body_head.unfolded_bytes_max, authorization or "", is_kept=_is_kept(request))
+        cost_bytes = self._admission.admit(kind, body_head.unfolded_bytes_max, (authorization or "")[_SCHEME_CHARS:], is_kept=_is_kept(request))
         end, began_s = End.IGNORED, 0.0
         try:
             member = self._identity.member(authorization, self._clock.now_us() / 1e6)
             address = self._address(request)
-            source = await self._charge(kind, cost_bytes, address, member.user)
+            paid = await self._charge(kind, cost_bytes, address, member.user)
             body = self._bodies.whole(request, body_head) or await self._read(request, body_head)
             began_s = self._clock.monotonic_s()
             checked = check_sync(self._forge, member, body, self._clock.now_us())
-            outcomes, wait_s = await self._outcomes(checked, member, address)
+            outcomes, wait_s, paid_samples = await self._outcomes(checked, member, address)
             end = _end(outcomes)
         finally:
             self._admission.done(cost_bytes, end, self._clock.monotonic_s() - began_s)
         told = checked.receipt(outcomes)
-        if told.status == 503:
-            self._limits.refund(kind, source, address, member.user)
+        if lost := _lost(outcomes):
+            self._limits.refund(paid_samples, lost)
+            if told.status == 503:
+                self._limits.refund(paid)
         for entry in told.results:
             if entry.code not in _COUNTED_ELSEWHERE:
                 self._sample_counts[entry.status].add()
         return self._told(told, wait_s)
 
-    async def _outcomes(self, checked: CheckedSync, member: Member, address: str) -> tuple[Sequence[Outcome], int]:
-        """What became of each record, and in how many seconds more samples of this user may pass."""
+    async def _outcomes(self, checked: CheckedSync, member: Member, address: str) -> tuple[Sequence[Outcome], int, Paid | None]:
+        """What became of each record, in how many seconds more samples of this user may pass, and what was paid for them."""
         records = checked.records
         if not records:
-            return (), 0
+            return (), 0, None
         backfill = self._admission.shed(checked)
-        granted, wait_s = await self._limits.samples(len(records) - len(backfill), address, member.user)
+        granted, wait_s, paid = await self._limits.samples(len(records) - len(backfill), address, member.user)
         if granted == len(records):
-            return await self._deliverer.deliver("syncs", records, member.key_hash), 0
+            return await self._deliverer.deliver("syncs", records, member.key_hash), 0, paid
         kept = withheld([sample.seq for sample in checked.recorded], backfill, granted)
         for outcome in kept.values():
             self._sample_counts[outcome.value].add()
         sent = [record for position, record in enumerate(records) if position not in kept]
         told = iter(await self._deliverer.deliver("syncs", sent, member.key_hash) if sent else ())
-        return [kept[position] if position in kept else next(told) for position in range(len(records))], wait_s
+        return [kept[position] if position in kept else next(told) for position in range(len(records))], wait_s, paid
 
     def _told(self, told: Receipt, wait_s: int) -> Answer:
         if told.status == 202:
@@ -176,11 +177,11 @@ class Front:
         kind = "signups"
         body_head = read_head(request, self._settings.signup_bytes_max, self._settings.gzip_ratio_max)
         address = self._address(request)
-        who = request.headers.get("Waiting-Room-Pass", address)
-        cost_bytes = self._admission.admit(kind, body_head.unfolded_bytes_max, who, is_kept=_is_kept(request))
+        # By their address until passes exist: whatever else a client may write, it could draw its lot again with.
+        cost_bytes = self._admission.admit(kind, body_head.unfolded_bytes_max, address, is_kept=_is_kept(request))
         end, began_s = End.IGNORED, 0.0
         try:
-            source = await self._charge(kind, cost_bytes, address)
+            paid = await self._charge(kind, cost_bytes, address)
             body = self._bodies.whole(request, body_head) or await self._read(request, body_head)
             began_s = self._clock.monotonic_s()
             signup_id, record = self._checked_signup(body)
@@ -193,7 +194,7 @@ class Front:
         if outcome is Outcome.REFUSED:
             errors = [{"pointer": "", "detail": "refused-by-kafka"}]
             raise Refusal("invalid", "the store refuses this application for good", members={"errors": errors})
-        self._limits.refund(kind, source, address)
+        self._limits.refund(paid)
         known = "unknown" if outcome is Outcome.UNKNOWN else "none"
         raise Refusal("not-durable", _NOT_DURABLE[known], retry_after_s=self._admission.retry_after_s(), members={"outcome": known})
 
@@ -205,7 +206,7 @@ class Front:
                 self._signup_counts["invalid"].add()
             raise
 
-    async def _charge(self, kind: str, cost_bytes: int, address: str, user: str = "") -> Source:
+    async def _charge(self, kind: str, cost_bytes: int, address: str, user: str = "") -> Paid | None:
         """Pay for the request.  Who is refused for a limit of all comes back spread, as with any overload."""
         try:
             return await self._limits.charge(kind, address, user)
@@ -270,11 +271,16 @@ def _check_head(request: web.BaseRequest) -> None:
         raise Refusal("bad-request", "want no Expect but 100-continue")
 
 
+def _lost(outcomes: Sequence[Outcome]) -> int:
+    """How many records the store did not take in time."""
+    return outcomes.count(Outcome.UNKNOWN) + outcomes.count(Outcome.WITHDRAWN)
+
+
 def _end(outcomes: Sequence[Outcome]) -> End:
     """What delivery's answer says of the store."""
     if Outcome.DURABLE in outcomes:
         return End.ANSWERED
-    return End.LOST if Outcome.UNKNOWN in outcomes or Outcome.WITHDRAWN in outcomes else End.IGNORED
+    return End.LOST if _lost(outcomes) else End.IGNORED
 
 
 def _is_kept(request: web.BaseRequest) -> bool:
@@ -287,6 +293,7 @@ async def _nowhere(_: web.BaseRequest) -> Answer:
     raise Refusal("not-found", "no such path")
 
 
+_SCHEME_CHARS: Final = len("Bearer ")
 _COUNTED_ELSEWHERE: Final = frozenset({"not-durable", "refused-by-kafka", "rate-limited", "overloaded"})
 _HOST: Final = re.compile(r"[\w.~!$&'()*+,;=%:\[\]-]*", re.ASCII)  # RFC 3986 host and port; empty is allowed
 _NOT_DURABLE: Final = {

@@ -105,11 +105,11 @@ class Admission:
 
     def awaits_body(self) -> None:
         """Its phone is slow: until `has_body` it takes bytes, and no part of the store's time."""
-        self._overload.in_flight -= 1
+        self._overload.paused()
 
     def has_body(self) -> None:
         """The rest has come, or never will."""
-        self._overload.in_flight += 1
+        self._overload.admitted()
 
     def shed(self, checked: CheckedSync) -> Sequence[int]:
         """Positions of the records that wait, because more comes than can be taken: days gone by."""

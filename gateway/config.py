@@ -118,7 +118,7 @@ class LimitRule(Struct, frozen=True, forbid_unknown_fields=True):
 class LimitPolicy(Struct, frozen=True, forbid_unknown_fields=True):
     """Buckets that pass all or none."""
 
-    name: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,32}$")]
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,32}\Z")]
     charge: Literal["syncs", "signups", "samples"]
     rules: Annotated[tuple[LimitRule, ...], Meta(min_length=1, max_length=8)]
     on_error: Literal["local", "open", "closed"] = "local"
@@ -129,7 +129,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     """Token buckets in Redis: who may send how much."""
 
     decide_timeout_ms: Annotated[int, Meta(ge=1, le=5_000)] = 30
-    prefix: Annotated[str, Meta(pattern=r"^[\x21-\x7a|~]{1,64}$")] = "sluicegate:limit:"
+    prefix: Annotated[str, Meta(pattern=r"^[\x21-\x7a|~]{1,64}\Z")] = "sluicegate:limit:"
     memory_max: Annotated[int, Meta(ge=1, le=10_000_000)] = 100_000
     newcomers_per_s: Annotated[float, Meta(gt=0, le=100_000)] = 500.0
     newcomers_burst: Annotated[int, Meta(ge=1, le=1_000_000)] = 20_000

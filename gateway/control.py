@@ -26,6 +26,7 @@ class Setup(Struct, tag=True, frozen=True):
     index: int
     config: Config
     keys: Keys
+    limits_secret: bytes  # the one the supervisor began with: another would give everybody new buckets
     board_fd: int
     listener_fds: tuple[int, ...]
     # At the very first start wrong topics stop everything; later they are only shown red.

@@ -8,8 +8,9 @@
 A token key pins one algorithm.  `key` verifies: the secret in base64url for
 HS256, a public key in PEM for RS256 and EdDSA.  `mint` signs development tokens
 (`sluicegate token`): a private key in PEM; HS256 signs with `key` itself.
-`limits` keys the hashes that name users and addresses in Redis; a file without it
-uses its first token key for that, and all gateways that share buckets share either.
+`limits` keys the hashes that name users and addresses in Redis, the same in all gateways
+that share buckets.  A file without it uses its first ticket key, else its first HS256 key,
+for that; a secret that changes gives everybody new buckets, so a supervisor keeps its first.
 `tickets` and `spool` are made now, so that the waiting room and the spool find
 theirs in a file that already exists; nothing reads them yet.
 """
@@ -74,7 +75,13 @@ class Keys(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def limits_secret(self) -> bytes:
         """32 bytes that key the names of buckets."""
-        return blake2b((self.limits or self.tokens[0].key).encode(), digest_size=32, person=b"limits").digest()
+        return blake2b(self._limits_source.encode(), digest_size=32, person=b"limits").digest()
+
+    @property
+    def _limits_source(self) -> str:
+        """What only we know; a public key is none.  Empty where there is nothing."""
+        symmetric = [key.key for key in self.tokens if key.alg == "HS256"]
+        return self.limits or next(iter([*(key.key for key in self.tickets), *symmetric]), "")
 
 
 def unbase64url(text: str) -> bytes:
@@ -98,6 +105,8 @@ def load(path: Path) -> Keys:
         # A ValidationError names a place and a type, never a value; a syntax error names an offset.
         raise ConfigError(f"keys file {path}: {exc}") from exc
     _check(keys.tokens, path)
+    if not keys._limits_source:  # noqa: SLF001 - its own
+        raise ConfigError(f"keys file {path}: want `limits`, a secret in base64url: without tickets and HS256 there is no other")
     return keys
 
 

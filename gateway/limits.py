@@ -10,7 +10,7 @@ Keys in Redis, after limits.prefix; identities only as keyed hashes of 10 bytes,
     <policy>:route             one per policy
     <policy>:address:<hash>    IPv4 exact, IPv6 /64
     <policy>:user:<hash>
-    newcomers:<hash>           one per network, /24 or /48, for all policies
+    newcomers:<hash>           one per network, /24 or /48, for all enforced policies; a shadow has its own
 
 Source: draft-ietf-httpapi-ratelimit-headers-10 for the fields.
 """
@@ -40,6 +40,17 @@ class _Charge(NamedTuple):
 
     policy: Policy
     keys: tuple[tuple[str, bytes], ...]  # by, key
+    newcomers_key: bytes
+
+
+class Paid(NamedTuple):
+    """What was charged, and where, to be given back if it left nothing behind."""
+
+    kind: str
+    policy: Policy
+    keys: tuple[bytes, ...]
+    tokens: int
+    source: Source
 
 
 class Limits:
@@ -70,7 +81,7 @@ class Limits:
         """Use these policies from now on; buckets keep their state, remembered refusals go."""
         self._prefix = settings.prefix.encode()
         newcomers = Limit.per(settings.newcomers_per_s, 1, settings.newcomers_burst)
-        charges = [(policy, _Charge(_policy(policy, newcomers), tuple(self._named(policy)))) for policy in settings.policies]
+        charges = [(policy, _Charge(_policy(policy, newcomers), *self._named(policy))) for policy in settings.policies]
         self._enforced = {policy.charge: charge for policy, charge in charges if not policy.shadow}
         self._shadows = {}
         for policy, charge in charges:
@@ -78,13 +89,14 @@ class Limits:
                 self._shadows.setdefault(policy.charge, []).append(charge)
         self._limiter.forget()
 
-    def _named(self, policy: config.LimitPolicy) -> "list[tuple[str, bytes]]":
+    def _named(self, policy: config.LimitPolicy) -> "tuple[tuple[tuple[str, bytes], ...], bytes]":
         own = self._prefix + policy.name.encode() + b":"
-        names = {"global": self._prefix + b"global" if not policy.shadow else own + b"global", "route": own + b"route"}
-        return [(rule.by, names.get(rule.by, own + rule.by.encode() + b":")) for rule in policy.rules]
+        shared = own if policy.shadow else self._prefix  # what a shadow spends nobody misses
+        names = {"global": shared + b"global", "route": own + b"route"}
+        return tuple((rule.by, names.get(rule.by, own + rule.by.encode() + b":")) for rule in policy.rules), shared + b"newcomers:"
 
-    async def charge(self, kind: str, address: str, user: str = "") -> Source:
-        """Pay for one request; returns which buckets paid, for `refund`.
+    async def charge(self, kind: str, address: str, user: str = "") -> Paid | None:
+        """Pay for one request; returns what was paid, for `refund`.
 
         Raises:
             Refusal: rate-limited, or overloaded for a limit that is ours.
@@ -93,19 +105,20 @@ class Limits:
             self._measure(kind, address, user, 1)
         enforced = self._enforced.get(kind)
         if enforced is None:
-            return "open"
-        decision = self._limiter.take(enforced.policy, self._keys(enforced, address, user))
+            return None
+        keys = self._keys(enforced, address, user)
+        decision = self._limiter.take(enforced.policy, keys)
         if not isinstance(decision, Decision):
             decision = await decision
         results = self._results[kind]
         if decision.granted:
             results["admitted"].add()
-            return decision.source
+            return Paid(kind, enforced.policy, keys, 1, decision.source)
         results[_by(enforced.policy, decision)].add()
         raise _refusal(enforced.policy, decision)
 
-    async def samples(self, samples: int, address: str, user: str) -> tuple[int, int]:
-        """How many of a request's samples may pass now, and in how many seconds one more might (0: all pass).
+    async def samples(self, samples: int, address: str, user: str) -> tuple[int, int, Paid | None]:
+        """How many of a request's samples may pass now, in how many seconds the others might (0: all pass), and what was paid.
 
         The first sample is paid for with the request.
         """
@@ -114,26 +127,28 @@ class Limits:
             self._measure(kind, address, user, samples - 1)
         enforced = self._enforced.get(kind)
         if enforced is None or samples <= 1:
-            return samples, 0
+            return samples, 0, None
         tokens = min(samples - 1, enforced.policy.burst)
-        decision = self._limiter.take(enforced.policy, self._keys(enforced, address, user), tokens, kind="some")
+        keys = self._keys(enforced, address, user)
+        decision = self._limiter.take(enforced.policy, keys, tokens, kind="some")
         if not isinstance(decision, Decision):
             decision = await decision
         results = self._results[kind]
         results["admitted"].add(1 + decision.granted)
+        paid = Paid(kind, enforced.policy, keys, decision.granted, decision.source)
         left = samples - 1 - decision.granted
         if not left:
-            return samples, 0
+            return samples, 0, paid
         results[_by(enforced.policy, decision)].add(left)
         wait_us = max(decision.retry_after_us, min(left, tokens) * max(rule.limit.token_us for rule in enforced.policy.rules))
-        return 1 + decision.granted, math.ceil(wait_us / 1e6)
+        return 1 + decision.granted, math.ceil(wait_us / 1e6), paid
 
-    def refund(self, kind: str, source: Source, address: str, user: str = "") -> None:
-        """Give one request's tokens back to where they came from: it left nothing behind, by our fault."""
-        enforced = self._enforced.get(kind)
-        if enforced is not None:
-            self._limiter.refund(enforced.policy, self._keys(enforced, address, user), 1, source)
-            self._results[kind]["refunded"].add()
+    def refund(self, paid: Paid | None, tokens: int = 1) -> None:
+        """Give tokens back to where they came from, no more than were paid: they left nothing behind, by our fault."""
+        tokens = min(tokens, paid.tokens) if paid is not None else 0
+        if paid is not None and tokens:
+            self._limiter.refund(paid.policy, paid.keys, tokens, paid.source)
+            self._results[paid.kind]["refunded"].add(tokens)
 
     def show(self) -> None:
         """Post what the limiter has counted; the worker calls this twice a second."""
@@ -178,7 +193,7 @@ class Limits:
     def _keys(self, charge: _Charge, address: str, user: str) -> tuple[bytes, ...]:
         keys = [key if by in _OURS else key + (self._users[user] if by == "user" else self._addresses[address]) for by, key in charge.keys]
         if charge.policy.newcomers is not None:
-            keys.append(self._prefix + b"newcomers:" + self._networks[address])
+            keys.append(charge.newcomers_key + self._networks[address])
         return tuple(keys)
 
     def _hash(self, what: str, identity: str) -> bytes:
@@ -217,9 +232,8 @@ def _refusal(policy: Policy, decision: Decision) -> Refusal:
     by = _by(policy, decision)
     wait_s = max(1, math.ceil(decision.retry_after_us / 1e6))
     if by in _OURS or by == "away":
-        return Refusal(
-            "overloaded", f"limit {policy.name}, by {by}: more than everybody together may send now", retry_after_s=wait_s, members={"policy": policy.name}
-        )
+        why = "cannot be decided now, and nothing passes meanwhile" if by == "away" else "more than everybody together may send now"
+        return Refusal("overloaded", f"limit {policy.name}, by {by}: {why}", retry_after_s=wait_s, members={"policy": policy.name})
     limit = policy.newcomers if by == _NEWCOMERS else policy.rules[decision.violated].limit
     assert limit is not None, policy
     return Refusal(

@@ -82,6 +82,7 @@ class Supervisor:
     def __init__(self, config: Config, secrets: Keys, config_path: Path | None) -> None:
         self._config = config
         self._keys = secrets
+        self._limits_secret = secrets.limits_secret
         self._config_path = config_path
         self._clock = SYSTEM
         self._board = Board.create(config.worker_count)
@@ -211,7 +212,7 @@ class Supervisor:
             raise
         self._starts.add()
         seat.starts += 1
-        seat.tell(Setup(seat.index, self._config, self._keys, self._board.fd, self._listeners.fds, not self._is_announced))
+        seat.tell(Setup(seat.index, self._config, self._keys, self._limits_secret, self._board.fd, self._listeners.fds, not self._is_announced))
         with contextlib.suppress(ConnectionError):
             async for message in control.for_supervisor(reader):
                 self._heard(seat, message)
@@ -341,6 +342,8 @@ class Supervisor:
         except ConfigError as exc:
             logs.error("reload changed nothing", reason=str(exc))
             return
+        if secrets.limits_secret != self._limits_secret:
+            logs.warning("the secret of the limits stays until the next start", reason="another would give everybody new buckets")
         self._keys = secrets
         self._config = msgspec.structs.replace(self._config, notices=fresh.notices, limits=fresh.limits)
         logs.info("reloaded", takes_effect="keys, notices, limits.policies and newcomers; anything else at the next start")

@@ -88,7 +88,7 @@ def build(setup: Setup, world: World, slot: Slot) -> Parts:
     name = secrets.token_hex(4)
     replies = Replies(name)
     deliverer = Deliverer(config.deliver, world.broker, world.clock, slot)
-    admission = Admission(config.deliver.in_flight_bytes_max, deliverer, world.clock, slot, setup.keys.limits_secret)
+    admission = Admission(config.deliver.in_flight_bytes_max, deliverer, world.clock, slot, setup.limits_secret)
     limiter = Limiter(
         world.store,
         worker=name,
@@ -97,7 +97,7 @@ def build(setup: Setup, world: World, slot: Slot) -> Parts:
         decide_timeout_s=config.limits.decide_timeout_ms / 1000,
         memory_max=config.limits.memory_max,
     )
-    limits = Limits(config.limits, setup.keys.limits_secret, limiter, slot)
+    limits = Limits(config.limits, setup.limits_secret, limiter, slot)
     identity = Identity(config.identity, setup.keys.tokens, key_hash, slot)
     documents = _documents(setup)
     front = Front(
@@ -223,6 +223,7 @@ class Worker:
     async def _greet_redis(self) -> None:
         """First contact before the first request, which else would wait for the handshake; and what to know of it."""
         greeting = asyncio.create_task(self._parts.store.facts())
+        greeting.add_done_callback(lambda done: done.cancelled() or done.exception())  # looked at, however late
         await asyncio.wait([greeting], timeout=_REDIS_GREETING_S)
         if not greeting.done() or greeting.exception() is not None:
             logs.warning("redis is away at start", consequence="limits are decided by each worker's share")

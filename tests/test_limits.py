@@ -11,6 +11,7 @@ from gateway.errors import Refusal
 from gateway.limits import Limits
 from ratelimit.limiter import Limiter
 from ratelimit.memory_store import MemoryStore
+from ratelimit.store import StoreAway
 from tests.fakes import FakeClock, VirtualLoop, count, in_virtual_time, new_slot
 
 SECRET = b"s" * 32
@@ -87,9 +88,10 @@ async def test_one_global_bucket_for_all_that_are_enforced() -> None:
 @in_virtual_time
 async def test_what_no_policy_charges_is_free() -> None:
     door = Door(policy("signups", address=1))
-    assert await door.limits.charge("syncs", "192.0.2.1", "u1") == "open"
-    assert await door.limits.samples(200, "192.0.2.1", "u1") == (200, 0)
-    door.limits.refund("syncs", "open", "192.0.2.1", "u1")
+    assert await door.limits.charge("syncs", "192.0.2.1", "u1") is None
+    assert await door.limits.samples(200, "192.0.2.1", "u1") == (200, 0, None)
+    door.limits.refund(None)
+    assert door.counted("syncs", "refunded") == 0
 
 
 @in_virtual_time
@@ -99,7 +101,9 @@ async def test_what_no_policy_charges_is_free() -> None:
 )
 async def test_a_requests_first_sample_is_paid_for(samples: int, want: list[tuple[int, int]]) -> None:
     door = Door(policy("samples", user=4))
-    assert [await door.limits.samples(samples, "192.0.2.1", "u1") for _ in want] == want
+    found = [await door.limits.samples(samples, "192.0.2.1", "u1") for _ in want]
+    assert [(granted, wait_s) for granted, wait_s, _ in found] == want
+    assert [paid.tokens if paid else 0 for _, _, paid in found] == [max(granted - 1, 0) for granted, _ in want]
 
 
 @in_virtual_time
@@ -115,11 +119,53 @@ async def test_random_identities_of_one_network_make_no_more_keys_than_configure
 
 
 @in_virtual_time
+async def test_a_shadow_spends_nothing_that_others_have() -> None:
+    door = Door(policy("syncs", "a", user=5), policy("syncs", "b", shadow=True, user=5), newcomers_per_s=0.01, newcomers_burst=30)
+    assert [await door.refusal("syncs", user=f"u{n}") for n in range(30)] == [None] * 30
+    assert await door.refusal("syncs", user="u30") is not None
+
+
+@in_virtual_time
+async def test_samples_that_were_lost_cost_nothing() -> None:
+    door = Door(policy("samples", user=4))
+    for _ in range(3):
+        granted, _, paid = await door.limits.samples(5, "192.0.2.1", "u1")
+        assert granted == 5
+        door.limits.refund(paid, 5)
+        await asyncio.sleep(0.1)
+
+
+@in_virtual_time
+async def test_what_cannot_be_decided_is_said_to_be_so() -> None:
+    door = Door(policy("syncs", on_error="closed", user=5))
+
+    async def away(_: object) -> None:
+        raise StoreAway("gone")
+
+    door.store.decide = away  # type: ignore[assignment, method-assign]
+    refused = await door.refusal("syncs", user="u1")
+    assert refused is not None
+    assert (refused.problem.code, "cannot be decided" in refused.detail, refused.headers) == ("overloaded", True, ())
+
+
+def test_names_of_people_are_keyed() -> None:
+    """Who knows the form of a key and not the secret finds nobody by it."""
+    hashes = set()
+    for secret in (SECRET, b"t" * 32):
+        loop = asyncio.new_event_loop()
+        limiter = Limiter(MemoryStore(lambda: 0), worker="w", monotonic_s=loop.time)
+        hashes.add(Limits(config.Limits(), secret, limiter, new_slot())._users["u1"])
+        loop.close()
+    assert len(hashes) == 2
+
+
+@in_virtual_time
 async def test_a_refund_gives_the_token_back() -> None:
     door = Door(policy("syncs", user=1))
-    source = await door.limits.charge("syncs", "192.0.2.1", "u1")
-    door.limits.refund("syncs", source, "192.0.2.1", "u1")
+    paid = await door.limits.charge("syncs", "192.0.2.1", "u1")
+    door.limits.refund(paid, 7)  # no more than was paid
     await asyncio.sleep(0.1)
+    assert door.counted("syncs", "refunded") == 1
     assert await door.refusal("syncs", user="u1") is None
     assert await door.refusal("syncs", user="u1") is not None
 

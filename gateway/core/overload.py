@@ -114,21 +114,25 @@ _BASELINE_FADES: Final = 0.95  # per slow window: half in 14, and a wrong one is
 
 def next_limit(policy: Policy, limit: float, target_s: float, window: Window) -> float:
     """The limit after this window, bounds aside."""
-    if window.lag_s > policy.lag_target_s:
-        # From what was in flight: a limit far above it would be cut for long without effect.
+    if window.lag_s > policy.lag_target_s and window.peak >= policy.unused_share * limit:
+        # Not where hardly anything was in flight: somebody else held the core, and who comes next would pay for it.  From what was in flight: a limit far above it would be cut for long without effect.
         return min(limit, window.peak) * policy.lag_factor
-    if window.samples < policy.samples_min:
-        return limit
-    if window.is_slow:
-        return _cut(policy, limit, target_s, window)
-    if window.peak >= policy.used_share * limit and window.lag_s <= policy.lag_target_s / 2:
-        mean_s = window.latency_sum_s / window.answered  # at least half of the samples
-        grown = limit * min(max(target_s / max(mean_s, 1e-6), 1.0), policy.grow_max)
-        # What was acknowledged is proof of so much; more is hope, and a store that slows down just then would pay for it.
-        return max(min(grown, window.answered / window.span_s * target_s * policy.grow_max), limit)
+    if window.samples >= policy.samples_min:
+        if window.is_slow:
+            return _cut(policy, limit, target_s, window)
+        if window.peak >= policy.used_share * limit and window.lag_s <= policy.lag_target_s / 2:
+            return _grown(policy, limit, target_s, window)
     if window.peak < policy.unused_share * limit:
-        return min(limit, max(limit * policy.unused_factor, policy.limit_start))
+        # Back to where it began: slowly from above, at once from below, so that a crowd does not meet what one bad minute left.
+        return max(limit * policy.unused_factor, policy.limit_start) if limit > policy.limit_start else min(limit * policy.grow_max, policy.limit_start)
     return limit
+
+
+def _grown(policy: Policy, limit: float, target_s: float, window: Window) -> float:
+    mean_s = window.latency_sum_s / window.answered  # at least half of the samples
+    grown = limit * min(max(target_s / max(mean_s, 1e-6), 1.0), policy.grow_max)
+    # What was acknowledged is proof of so much; more is hope, and a store that slows down just then would pay for it.
+    return max(min(grown, window.answered / window.span_s * target_s * policy.grow_max), limit)
 
 
 def _cut(policy: Policy, limit: float, target_s: float, window: Window) -> float:
@@ -262,6 +266,10 @@ class Controller:
         """It passes."""
         self.in_flight = in_flight = self.in_flight + 1
         self._peak = max(self._peak, in_flight)
+
+    def paused(self) -> None:
+        """It waits for its sender, and takes nothing of the store; `admitted` again when it goes on."""
+        self.in_flight -= 1
 
     def finished(self, now_s: float, latency_s: float, end: End) -> None:
         """It has been answered, so long after its admission."""

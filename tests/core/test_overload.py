@@ -148,7 +148,8 @@ def test_however_many_come_no_rank_fills_more_than_its_bound(history: list[Act],
         (QUIET._replace(slow=100, answered=100, slow_before=8), 4.0),  # nothing helps: a probe
         (QUIET._replace(samples=7, slow=7, answered=0), 64.0),  # too few to tell
         (QUIET._replace(lag_s=0.051), 51.2),
-        (QUIET._replace(lag_s=0.051, peak=10), 8.0),  # from what was in flight
+        (QUIET._replace(lag_s=0.051, peak=20), 16.0),  # from what was in flight
+        (QUIET._replace(lag_s=0.051, peak=10), 64.0),  # hardly anything was: somebody else held the core
         (QUIET._replace(lag_s=0.03), 64.0),  # late, but not too late: no more
     ],
 )
@@ -160,7 +161,7 @@ def test_an_unused_limit_ages_no_further_than_where_it_began() -> None:
     idle = QUIET._replace(peak=5)
     assert next_limit(POLICY, 1_000.0, 0.25, idle) == 980.0
     assert next_limit(POLICY, 64.5, 0.25, idle) == 64.0
-    assert next_limit(POLICY, 30.0, 0.25, idle) == 30.0  # nor does idleness raise a small one
+    assert [next_limit(POLICY, at, 0.25, idle) for at in (30.0, 40.0, 64.0)] == [60.0, 64.0, 64.0]  # from below too, and no further
 
 
 def test_idle_never_grows_it() -> None:
@@ -192,6 +193,8 @@ def test_one_slow_outlier_changes_nothing() -> None:
 @pytest.mark.parametrize(("lags_s", "is_cut"), [((1.0, 0.0) * 50, False), ((0.06,) * 100, True), ((0.04,) * 100, False)])
 def test_one_stall_of_the_loop_is_forgiven_and_a_lasting_one_is_not(lags_s: tuple[float, ...], is_cut: bool) -> None:
     controller = Controller(POLICY, 0.0)
+    for _ in range(20):
+        controller.admitted()
     for number, lag_s in enumerate(lags_s):
         controller.lagged(number / 10, lag_s)
     assert (controller.limit < POLICY.limit_start) == is_cut
@@ -369,3 +372,19 @@ def test_a_policy_is_consistent() -> None:
     assert list(POLICY.reserves) == sorted(POLICY.reserves, reverse=True)
     assert math.isinf(POLICY.reserves[Rank.CHEAP])
     assert POLICY.target_s < POLICY.target_max_s < 5.0
+
+
+def test_a_stall_of_an_idle_worker_costs_the_first_crowd_nothing() -> None:
+    """Somebody else held the core: nothing that was in flight here caused it."""
+    controller = Controller(POLICY, 0.0)
+    for number in range(40):
+        controller.lagged(number / 10, 0.06)
+    assert controller.limit == POLICY.limit_start
+
+
+def test_a_limit_that_is_not_used_goes_back_to_where_it_began() -> None:
+    """From below too, within a few windows: a crowd is not to meet what one bad minute left."""
+    limit = POLICY.limit_min
+    for _ in range(8):
+        limit = next_limit(POLICY, limit, POLICY.target_s, QUIET._replace(samples=0, answered=0, peak=0))
+    assert limit == POLICY.limit_start
