@@ -15,6 +15,7 @@ It judges a batch by the broker's own law: as a whole, by max.message.bytes, nev
 
 import asyncio
 import functools
+import os
 import selectors
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import ParamSpec
@@ -161,7 +162,9 @@ class FakeBroker:
 
 def new_slot() -> Slot:
     """A worker's part of a fresh board."""
-    return Board.create(1).slots[0]
+    board = Board.create(1)
+    os.close(board.fd)  # mapped it stays; thousands of examples would use up all descriptors
+    return board.slots[0]
 
 
 def count(slot: Slot, name: str, *labels: str) -> int:
@@ -172,7 +175,7 @@ def count(slot: Slot, name: str, *labels: str) -> int:
 # Virtual time
 
 
-class _Hurry(selectors.SelectSelector):
+class _Hurry(selectors.DefaultSelector):
     """Waits for nothing: what a loop would sleep is added to its time at once."""
 
     def __init__(self) -> None:

@@ -191,7 +191,11 @@ def test_the_limiter_is_a_library_of_its_own() -> None:
     for module in modules("ratelimit"):
         for line, name in imports(module, "ratelimit"):
             where, root = f"{module.where}:{line} imports {name}", name.split(".")[0]
-            if root in ("gateway", "devstack", "benchmarks", "tests") or (root in ("redis", "hiredis") and module.name != "redis_line") or (module.name in LIBRARY_PURE and name not in PURE and name.removeprefix("ratelimit.") not in LIBRARY_PURE):
+            if (
+                root in ("gateway", "devstack", "benchmarks", "tests")
+                or (root in ("redis", "hiredis") and module.name != "redis_line")
+                or (module.name in LIBRARY_PURE and name not in PURE and name.removeprefix("ratelimit.") not in LIBRARY_PURE)
+            ):
                 wrong.append(where)
     assert {*LIBRARY_PURE} <= {module.name for module in modules("ratelimit")}
     assert not wrong, "\n".join(wrong)

@@ -7,7 +7,19 @@ from hypothesis import strategies as st
 from gateway.core.light import INDEX, REASONS, Colour, worst
 
 # Workers of two releases may share a board's meaning: an index never changes hands.
-PINNED = ["not-asked", "ok", "single-copy-allowed", "slow", "connecting", "topic-missing", "single-copy", "partition-failing", "redis-ok", "redis-slow", "redis-away"]
+PINNED = [
+    "not-asked",
+    "ok",
+    "single-copy-allowed",
+    "slow",
+    "connecting",
+    "topic-missing",
+    "single-copy",
+    "partition-failing",
+    "redis-ok",
+    "redis-slow",
+    "redis-away",
+]
 
 
 def test_reasons_are_only_ever_appended_to() -> None:
