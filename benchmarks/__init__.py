@@ -20,5 +20,11 @@ what is printed first and what the targets speak of.
     machine      what machine this was, and who is pinned where
     peers/       what the gateway is compared with
 
+    bench_take         one decision of the limiter beside three others', in takers/
+    bench_limits       what a frozen Redis and one user who does not stop cost everybody else
+    bench_overload     goodput under 1 to 50 times what can be served; with slow_gateway, overload_report, crowd, gauges
+    open_generator     a load generator whose arrivals do not wait for answers; arrivals: when they are due  (pure)
+    simulate_overload  the candidates for the overload controller, in virtual time
+
 The real Kafka and Redis are the devstack's.
 """

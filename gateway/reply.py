@@ -64,7 +64,7 @@ class Answer:
         transport.write(b"%b%b\r\n%b" % (self.head, connection, body))
         if request.protocol.writing_paused:
             # A client that pipelines and does not read must not fill our memory.
-            # connection.py bounds how long.
+            # connections.py bounds how long.
             await request.writer.drain()
 
     async def write_eof(self, data: bytes = b"") -> None:

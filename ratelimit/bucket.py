@@ -59,7 +59,7 @@ def remaining(limit: Limit, full_at_us: int, now_us: int) -> int:
 
 def take(limit: Limit, full_at_us: int, now_us: int, tokens: int = 1) -> Verdict:
     """Spend `tokens` at `now_us`, or say how long until that is possible."""
-    assert 0 <= tokens <= limit.burst, tokens  # Ask refuses more than a burst
+    assert 0 <= tokens <= limit.burst, tokens  # Limiter.take refuses more than a burst
     owed_us = owed(limit, full_at_us, now_us)
     after_us = owed_us + tokens * limit.token_us
     if after_us > limit.capacity_us:

@@ -243,7 +243,7 @@ class Calls:
             self._probe = self._loop.call_later(max(self.breaker.probe_at_s - self._monotonic_s(), 0.0), self._ask_whether_back, self._last_ask)
 
     def _ask_whether_back(self, like: Ask) -> None:
-        """A peek of what was asked last: all that a real ask needs must work, and nothing is spent."""
+        """A peek of what was asked last: the store must run the script and read what an ask reads; it spends and writes nothing."""
         self._probe = None
         if not self.breaker.is_open:
             return

@@ -51,7 +51,7 @@ class Rank(IntEnum):
 class End(Enum):
     """How an admitted request ended: what its time says about the store."""
 
-    ANSWERED = "answered"  # acknowledged: admission to ack is a sample
+    ANSWERED = "answered"  # acknowledged: its latency is a sample
     LOST = "lost"  # its time was up, or the store failed: as good as a slow answer
     IGNORED = "ignored"  # it never reached the store (401, 422, a client that left, a join): no sample
 
@@ -272,7 +272,7 @@ class Controller:
         self.in_flight -= 1
 
     def finished(self, now_s: float, latency_s: float, end: End) -> None:
-        """It has been answered, so long after its admission."""
+        """It has been answered, so long after all of it had come."""
         self.in_flight -= 1
         self._ended += 1.0
         if end is End.ANSWERED:
@@ -321,7 +321,7 @@ class Controller:
                 # Who has been served is gone, and those below the bar are fewer than a second ago: it must not only creep.
                 bar = max(bar, raised(self._bar))
             self._bar = bar
-        self.pressure = min(fill, 1.0) / 2 if self._bar == OPEN else 0.5 + (OPEN - self._bar) / (OPEN - 1) / 2
+        self.pressure = min(fill, 1.0) / 2 if self.is_open else 0.5 + (OPEN - self._bar) / (OPEN - 1) / 2
 
     def _forget(self, passed_s: float) -> None:
         keep = math.exp(-passed_s / MEMORY_S)
