@@ -9,6 +9,7 @@ refused before the signature, the signature before the body.
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
 from typing import Final
 
 from aiohttp import web
@@ -95,7 +96,8 @@ class Front:
             logs.error("a request failed", exc=exc, route=name)
             # Nobody knows how far it came.
             response = self._refuse(Refusal("internal", "an error that is ours", members={"outcome": "unknown"}, close=True))
-        if self.closes_connections or "Upgrade" in request.headers or ("Expect" in request.headers and not request.content.is_eof()):
+        headers = request.headers
+        if self.closes_connections or "Upgrade" in headers or ("Expect" in headers and not request.content.is_eof()):
             # Who was told no before its body need not send it: what comes next may be that body or not.
             # An offer to speak another protocol (Java's client and curl --http2 make one) is ignored, as RFC 9110 7.8 allows;
             # but the parser drops or keeps what follows such a request, so it is the last.
@@ -124,26 +126,30 @@ class Front:
 
     async def _sync(self, request: web.BaseRequest) -> Answer:
         kind = "syncs"
+        connection: Connection = request.protocol  # type: ignore[assignment]
         body_head = read_head(request, self._settings.body_bytes_max, self._settings.gzip_ratio_max)
         authorization = request.headers.get("Authorization")
-        cost_bytes = self._admission.admit(kind, body_head.unfolded_bytes_max, (authorization or "")[_SCHEME_CHARS:], is_kept=_is_kept(request))
-        end, began_s = End.IGNORED, 0.0
+        cost_bytes = self._admission.admit(kind, body_head.unfolded_bytes_max, authorization or "", is_kept=connection.is_kept)
+        end, began_s = End.IGNORED, self._clock.monotonic_s()
         try:
             member = self._identity.member(authorization, self._clock.now_us() / 1e6)
-            address = self._address(request)
-            paid = await self._charge(kind, cost_bytes, address, member.user)
-            body = self._bodies.whole(request, body_head) or await self._read(request, body_head)
-            began_s = self._clock.monotonic_s()
+            address = self._address(request, connection)
+            paid = await self._limits.charge(kind, address, member.user)
+            body = self._bodies.whole(request, body_head)
+            if body is None:
+                body = await self._read(request, body_head)
+                began_s = self._clock.monotonic_s()
             checked = check_sync(self._forge, member, body, self._clock.now_us())
             outcomes, wait_s, paid_samples = await self._outcomes(checked, member, address)
             end = _end(outcomes)
+        except Refusal as refusal:
+            self._spread(refusal, cost_bytes)
+            raise
         finally:
-            self._admission.done(cost_bytes, end, self._clock.monotonic_s() - began_s)
+            self._admission.done(cost_bytes, end, began_s)
         told = checked.receipt(outcomes)
-        if lost := _lost(outcomes):
-            self._limits.refund(paid_samples, lost)
-            if told.status == 503:
-                self._limits.refund(paid)
+        if end is not End.ANSWERED or told.has_retry:
+            self._give_back(outcomes, paid_samples, paid if told.status == 503 else None)
         for entry in told.results:
             if entry.code not in _COUNTED_ELSEWHERE:
                 self._sample_counts[entry.status].add()
@@ -155,7 +161,9 @@ class Front:
         if not records:
             return (), 0, None
         backfill = self._admission.shed(checked)
-        granted, wait_s, paid = await self._limits.samples(len(records) - len(backfill), address, member.user)
+        granted, wait_s, paid = len(records) - len(backfill), 0, None
+        if granted > 1:  # the first is paid for with the request
+            granted, wait_s, paid = await self._limits.samples(granted, address, member.user)
         if granted == len(records):
             return await self._deliverer.deliver("syncs", records, member.key_hash), 0, paid
         kept = withheld([sample.seq for sample in checked.recorded], backfill, granted)
@@ -176,19 +184,25 @@ class Front:
     async def _signup(self, request: web.BaseRequest) -> Answer:
         kind = "signups"
         body_head = read_head(request, self._settings.signup_bytes_max, self._settings.gzip_ratio_max)
-        address = self._address(request)
+        connection: Connection = request.protocol  # type: ignore[assignment]
+        address = self._address(request, connection)
         # By their address until passes exist: whatever else a client may write, it could draw its lot again with.
-        cost_bytes = self._admission.admit(kind, body_head.unfolded_bytes_max, address, is_kept=_is_kept(request))
-        end, began_s = End.IGNORED, 0.0
+        cost_bytes = self._admission.admit(kind, body_head.unfolded_bytes_max, address, is_kept=connection.is_kept)
+        end, began_s = End.IGNORED, self._clock.monotonic_s()
         try:
-            paid = await self._charge(kind, cost_bytes, address)
-            body = self._bodies.whole(request, body_head) or await self._read(request, body_head)
-            began_s = self._clock.monotonic_s()
+            paid = await self._limits.charge(kind, address)
+            body = self._bodies.whole(request, body_head)
+            if body is None:
+                body = await self._read(request, body_head)
+                began_s = self._clock.monotonic_s()
             signup_id, record = self._checked_signup(body)
             [outcome] = outcomes = await self._deliverer.deliver(kind, [record], None)
             end = _end(outcomes)
+        except Refusal as refusal:
+            self._spread(refusal, cost_bytes)
+            raise
         finally:
-            self._admission.done(cost_bytes, end, self._clock.monotonic_s() - began_s)
+            self._admission.done(cost_bytes, end, began_s)
         if outcome is Outcome.DURABLE:
             return self._replies.signed_up(signup_id)
         if outcome is Outcome.REFUSED:
@@ -206,14 +220,16 @@ class Front:
                 self._signup_counts["invalid"].add()
             raise
 
-    async def _charge(self, kind: str, cost_bytes: int, address: str, user: str = "") -> Paid | None:
-        """Pay for the request.  Who is refused for a limit of all comes back spread, as with any overload."""
-        try:
-            return await self._limits.charge(kind, address, user)
-        except Refusal as refusal:
-            if refusal.problem.code == "overloaded":
-                refusal.retry_after_s = max(refusal.retry_after_s or 0, self._admission.turned_away(cost_bytes))
-            raise
+    def _spread(self, refusal: Refusal, cost_bytes: int) -> None:
+        """Who is refused for a limit of all comes back spread, as with any overload."""
+        if refusal.problem.code == "overloaded":
+            refusal.retry_after_s = max(refusal.retry_after_s or 0, self._admission.turned_away(cost_bytes))
+
+    def _give_back(self, outcomes: Sequence[Outcome], paid_samples: Paid | None, paid: Paid | None) -> None:
+        """Refund what the store did not take in time: samples, and the request where nothing of it was kept."""
+        if lost := _lost(outcomes):
+            self._limits.refund(paid_samples, lost)
+            self._limits.refund(paid)
 
     async def _read(self, request: web.BaseRequest, head: BodyHead) -> bytes:
         """A body that is not all here yet."""
@@ -223,10 +239,10 @@ class Front:
         finally:
             self._admission.has_body()
 
-    def _address(self, request: web.BaseRequest) -> str:
+    def _address(self, request: web.BaseRequest, connection: Connection) -> str:
         """The client's address, as our own proxies tell it."""
-        peer = request.protocol.peer.address if isinstance(request.protocol, Connection) else ""
-        return self._proxies.client(peer, request.headers.getall("X-Forwarded-For", ()))
+        forwarded = request.headers.getall("X-Forwarded-For", ())
+        return self._proxies.client(connection.peer.address, forwarded) if forwarded else connection.peer.address
 
     # Documents
 
@@ -258,7 +274,7 @@ def _check_head(request: web.BaseRequest) -> None:
     hosts = headers.getall("Host", ())
     if len(hosts) != 1 and (hosts or is_current):
         raise Refusal("bad-request", "want exactly one Host", close=True)
-    if hosts and not _HOST.fullmatch(hosts[0]):
+    if hosts and not _is_host(hosts[0]):
         raise Refusal("bad-request", "want a Host of name and port", close=True)
     coding = headers.get("Transfer-Encoding")
     if coding is not None and (coding.lower() != "chunked" or not is_current):
@@ -283,18 +299,17 @@ def _end(outcomes: Sequence[Outcome]) -> End:
     return End.LOST if _lost(outcomes) else End.IGNORED
 
 
-def _is_kept(request: web.BaseRequest) -> bool:
-    """Whether its connection has had a request before: only those are turned away while draining."""
-    protocol = request.protocol
-    return isinstance(protocol, Connection) and protocol.is_kept
+@lru_cache
+def _is_host(text: str) -> bool:
+    return len(text) <= _HOST_CHARS_MAX and _HOST.fullmatch(text) is not None
 
 
 async def _nowhere(_: web.BaseRequest) -> Answer:
     raise Refusal("not-found", "no such path")
 
 
-_SCHEME_CHARS: Final = len("Bearer ")
 _COUNTED_ELSEWHERE: Final = frozenset({"not-durable", "refused-by-kafka", "rate-limited", "overloaded"})
+_HOST_CHARS_MAX: Final = 300  # a name has at most 253
 _HOST: Final = re.compile(r"[\w.~!$&'()*+,;=%:\[\]-]*", re.ASCII)  # RFC 3986 host and port; empty is allowed
 _NOT_DURABLE: Final = {
     "none": "not sent to the store in time; nothing of this request was kept",

@@ -15,7 +15,7 @@ from gateway.clock import Clock
 from gateway.core import admission
 from gateway.core.admission import Code, Load
 from gateway.core.event import days_old
-from gateway.core.overload import Controller, End, Policy, Rank, share_of, sheds_backfill
+from gateway.core.overload import BACKFILL_PRESSURE, Controller, End, Policy, Rank, share_of, sheds_backfill
 from gateway.deliver import Deliverer
 from gateway.errors import Refusal
 
@@ -26,7 +26,7 @@ _DETAIL: Final = {
 }
 _SMOOTHING: Final = 0.3  # of the last second in the average rate: forgets within about five seconds
 _RANKS: Final = {"syncs": Rank.SYNC, "signups": Rank.SIGNUP}
-_AGES_AGO: Final = 10**6  # days: who sheds nothing so old sheds nothing
+_GOLDEN: Final = 0.618034  # steps of it, modulo 1, are even at any length
 _HOUR_US: Final = 3_600_000_000
 
 
@@ -41,7 +41,8 @@ class Admission:
         self._now_us = clock.now_us
         self._secret = secret
         self._overload = Controller(Policy(), clock.monotonic_s())
-        self._second = 0
+        self._second, self._second_ends_s = 0, 0.0
+        self._spread = 0.0
         self._drained_bytes = 0
         self._refused_bytes = 0
         self._drained_bytes_per_s = 0.0
@@ -60,29 +61,32 @@ class Admission:
         Raises:
             Refusal: draining, overloaded or not-durable, each with an honest Retry-After.
         """
-        self._turn()
+        now_s, overload, deliverer = self._monotonic_s(), self._overload, self._deliverer
+        if now_s >= self._second_ends_s:
+            self._turn(now_s)
         cost_bytes = length + admission.REQUEST_OVERHEAD_BYTES
         code = admission.decide(
             cost_bytes=cost_bytes,
-            in_flight_bytes=self.bodies_bytes + self._deliverer.held_bytes,
+            in_flight_bytes=self.bodies_bytes + deliverer.held_bytes,
             in_flight_bytes_max=self._in_flight_bytes_max,
             is_draining=self.is_draining and is_kept,
-            is_stalled=not self._deliverer.is_open(kind),
+            is_stalled=not deliverer.is_open(kind),
         )
-        if code is None and not self._overload.is_admitted(_RANKS[kind], self._share(token), self._monotonic_s()):
+        if code is None and not overload.is_admitted(_RANKS[kind], self._share(token), now_s):
             self._refused[kind].add()
             code = "overloaded"
         if code is not None:
             members = {"outcome": "none"} if code == "not-durable" else None
             raise Refusal(code, _DETAIL[code], retry_after_s=self.turned_away(cost_bytes, code), members=members)
         self.bodies_bytes += cost_bytes
-        self._overload.admitted()
+        overload.admitted()
         return cost_bytes
 
     def _share(self, token: str) -> float:
         """A person's place in their class; while all pass, any even spread will do."""
         if self._overload.is_open:
-            return (hash(token) & 0xFFFF) / 0x10000
+            self._spread = (self._spread + _GOLDEN) % 1.0
+            return self._spread
         return share_of(token, self._now_us() // _HOUR_US, self._secret)
 
     def turned_away(self, cost_bytes: int, code: Code = "overloaded") -> int:
@@ -90,18 +94,19 @@ class Admission:
         self._refused_bytes += cost_bytes
         return self.retry_after_s(code)
 
-    def done(self, cost_bytes: int, end: End, latency_s: float = 0.0) -> None:
+    def done(self, cost_bytes: int, end: End, began_s: float = 0.0) -> None:
         """The request has been answered; give back what `admit` reserved.
 
         Args:
             end: ANSWERED where some of it became durable.  Only that says how fast what is held will drain: a 401
                 takes no time, and a 503 means that nothing moves.
-            latency_s: from its body's last byte until then.
+            began_s: when its last byte had come, by the monotonic clock.
         """
+        now_s = self._monotonic_s()
         self.bodies_bytes -= cost_bytes
         if end is End.ANSWERED:
             self._drained_bytes += cost_bytes
-        self._overload.finished(self._monotonic_s(), latency_s, end)
+        self._overload.finished(now_s, now_s - began_s, end)
 
     def awaits_body(self) -> None:
         """Its phone is slow: until `has_body` it takes bytes, and no part of the store's time."""
@@ -114,7 +119,7 @@ class Admission:
     def shed(self, checked: CheckedSync) -> Sequence[int]:
         """Positions of the records that wait, because more comes than can be taken: days gone by."""
         pressure = self._overload.pressure
-        if not sheds_backfill(pressure, _AGES_AGO):
+        if pressure < BACKFILL_PRESSURE:
             return ()
         now_us = self._now_us()
         ages = [days_old(sample.day, now_us) for sample in checked.recorded]
@@ -133,7 +138,7 @@ class Admission:
 
     def show(self) -> None:
         """Post the gauge; the worker calls this twice a second."""
-        self._turn()
+        self._turn(self._monotonic_s())
         self._gauges["in_flight_bytes"].set(self._load().in_flight_bytes)
         self._gauges["overload_limit"].set(self._overload.limit)
         self._gauges["overload_in_flight"].set(self._overload.in_flight)
@@ -141,13 +146,13 @@ class Admission:
     def _load(self) -> Load:
         return Load(self.bodies_bytes + self._deliverer.held_bytes, self._drained_bytes_per_s, self._refused_bytes)
 
-    def _turn(self) -> None:
+    def _turn(self, now_s: float) -> None:
         """Fold the second that has passed into the average."""
-        second = int(self._monotonic_s())
+        second = int(now_s)
         if second != self._second:
             seconds = min(second - self._second, 60)
             rate = self._drained_bytes / seconds
             # An idle gap counts as that many quiet seconds.
             weight = 1 - (1 - _SMOOTHING) ** seconds
             self._drained_bytes_per_s += weight * (rate - self._drained_bytes_per_s)
-            self._second, self._drained_bytes, self._refused_bytes = second, 0, 0
+            self._second, self._second_ends_s, self._drained_bytes, self._refused_bytes = second, second + 1.0, 0, 0

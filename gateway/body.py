@@ -119,6 +119,8 @@ class Bodies:
         if len(body) > head.bytes_max:
             raise _too_large(head.bytes_max)
         self._bytes.add(len(body))
+        if body and not head.is_gzip:
+            return body
         return unfold(body, is_gzip=head.is_gzip, bytes_max=head.bytes_max, ratio_max=self._settings.gzip_ratio_max)
 
     async def _trickle(self, content: StreamReader, bytes_max: int) -> bytes:

@@ -5,7 +5,9 @@ become refusals; the rules themselves are there.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+from msgspec import Struct
 
 from gateway.core.event import Forge, Record
 from gateway.core.gunzip import gunzip
@@ -14,8 +16,10 @@ from gateway.core.receipt import Line, Outcome, Receipt, all_durable, receipt
 from gateway.errors import Refusal
 from gateway.identity import Member
 
+_FLAWED: Final = (Malformed, Invalid)  # an isinstance() of `|` costs five times as much
 
-class CheckedSync(NamedTuple):
+
+class CheckedSync(Struct, frozen=True):
     """Every sample judged, and one record per distinct valid one."""
 
     samples: Sequence[Sample | Flaw]
@@ -75,10 +79,10 @@ def check_sync(forge: Forge, member: Member, body: bytes, received_us: int) -> C
         Refusal: invalid-json, or invalid where the request as a whole cannot be read.
     """
     sync = read_sync(body)
-    if isinstance(sync, Malformed | Invalid):
+    if isinstance(sync, _FLAWED):
         raise _refusal(sync)
     records = forge.syncs(member.key, (sync.device_id, sync.platform, sync.app_version), sync.valid, received_us)
-    if len({record.event_id for record in records}) == len(sync.samples):
+    if len(records) == len(sync.samples) and (len(records) == 1 or len({record.event_id for record in records}) == len(records)):
         return CheckedSync(sync.samples, records, None)
     return _with_flaws_or_repeats(sync.samples, records)
 
@@ -109,7 +113,7 @@ def check_signup(forge: Forge, body: bytes, received_us: int) -> CheckedSignup:
         Refusal: invalid-json or invalid.
     """
     signup = read_signup(body)
-    if isinstance(signup, Malformed | Invalid):
+    if isinstance(signup, _FLAWED):
         raise _refusal(signup)
     return CheckedSignup(str(signup.signup_id), forge.signup(signup, received_us))
 

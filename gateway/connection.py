@@ -36,14 +36,14 @@ from gateway.parser import QUEUE_MAX, Inlet, Parser
 class Connection(RequestHandler):
     """aiohttp's handler of one connection, with our bounds around it."""
 
-    __slots__ = ("_connections", "_head_parser", "_is_refused", "_peer", "_pipe")
+    __slots__ = ("_connections", "_head_parser", "_is_refused", "_pipe", "peer")
 
     def __init__(self, manager: web.Server, connections: Connections, head_bytes_max: int, **kwargs: Any) -> None:
         super().__init__(manager, **kwargs)
         self._parser = self._head_parser = Parser(self, self._loop, head_bytes_max)
         self._max_msg_queue_size, self._msg_queue_resume_size = QUEUE_MAX, QUEUE_MAX // 2
         self._connections = connections
-        self._peer = peer_of("")
+        self.peer: Peer = peer_of("")  # at the other end of the socket: where that is one of our proxies, not yet who asks
         self._pipe: asyncio.Transport | None = None
         self._is_refused = False
 
@@ -51,8 +51,8 @@ class Connection(RequestHandler):
         # uvloop's transports are no asyncio.Transport by type, only by behaviour.
         pipe = cast("asyncio.Transport", transport)
         name = transport.get_extra_info("peername")
-        self._peer = peer_of(str(name[0]) if isinstance(name, tuple) else "")
-        refusal = self._connections.enter(self._peer)
+        self.peer = peer_of(str(name[0]) if isinstance(name, tuple) else "")
+        refusal = self._connections.enter(self.peer)
         if refusal is None:
             super().connection_made(transport)
             self._pipe = pipe
@@ -67,7 +67,7 @@ class Connection(RequestHandler):
         if self._is_refused:
             return
         self._pipe = None
-        self._connections.leave(self._peer)
+        self._connections.leave(self.peer)
         self._connections.head_ended(self)
         self._connections.read(self)
         super().connection_lost(exc)
@@ -117,11 +117,6 @@ class Connection(RequestHandler):
             self._connections.head_ended(self)
         if self._head_parser.is_within_head:
             self._connections.head_began(self, self._loop.time())
-
-    @property
-    def peer(self) -> Peer:
-        """Who is at the other end of the socket: where that is one of our proxies, not yet who asks."""
-        return self._peer
 
     @property
     def is_idle(self) -> bool:

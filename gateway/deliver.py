@@ -93,8 +93,8 @@ class Deliverer:
         """Whether any record of this kind would be sent if it came now; at most 50 ms old."""
         return self._is_open[kind]
 
-    async def deliver(self, kind: str, records: Sequence[Record], key_hash: int | None) -> Sequence[Outcome]:
-        """What became of each record, at the latest `timeout_ms` from now.
+    def deliver(self, kind: str, records: Sequence[Record], key_hash: int | None) -> "asyncio.Future[Sequence[Outcome]]":
+        """What became of each record, at the latest `timeout_ms` from now; the future never fails.
 
         Args:
             kind: "syncs" or "signups".
@@ -105,29 +105,16 @@ class Deliverer:
         if key_hash is None:
             key_hash = hash_of(records[0].key)
         now_s = self._monotonic_s()
-        counts = self._events[kind]
-        if not self._is_open[kind] or not (lane := lanes[key_hash % len(lanes)]).takes_more(now_s, self._stall_s):
-            counts["withdrawn"].add(len(records))
-            return [Outcome.WITHDRAWN] * len(records)
-        outcomes = await self._queue(lane, records, now_s)
-        durable = outcomes.count(Outcome.DURABLE)
-        if durable:
-            counts["durable"].add(durable)
-            self._ack_seconds[kind].observe(self._monotonic_s() - now_s)
-        if durable < len(outcomes):
-            for outcome in outcomes:
-                if outcome is not Outcome.DURABLE:
-                    counts[outcome.value].add()
-        return outcomes
-
-    def _queue(self, lane: Lane, records: Sequence[Record], now_s: float) -> "asyncio.Future[Sequence[Outcome]]":
-        loop = self._loop
-        settled: asyncio.Future[Sequence[Outcome]] = loop.create_future()
+        settled: asyncio.Future[Sequence[Outcome]] = self._loop.create_future()
 
         def tell(outcomes: Sequence[Outcome]) -> None:
+            self._count(kind, outcomes, now_s)
             if not settled.done():  # a cancelled request waits no longer
                 settled.set_result(outcomes)
 
+        if not self._is_open[kind] or not (lane := lanes[key_hash % len(lanes)]).takes_more(now_s, self._stall_s):
+            tell([Outcome.WITHDRAWN] * len(records))
+            return settled
         delivery = Delivery(len(records), now_s, tell)
         self.held_bytes += lane.add(records, delivery)
         if not delivery.is_settled:
@@ -135,6 +122,17 @@ class Deliverer:
             if self._departure is None and lane not in self._serving:
                 self._plan(_ROUND_S if self._serving else self._linger_s)
         return settled
+
+    def _count(self, kind: str, outcomes: Sequence[Outcome], since_s: float) -> None:
+        counts = self._events[kind]
+        durable = outcomes.count(Outcome.DURABLE)
+        if durable:
+            counts["durable"].add(durable)
+            self._ack_seconds[kind].observe(self._monotonic_s() - since_s)
+        if durable < len(outcomes):
+            for outcome in outcomes:
+                if outcome is not Outcome.DURABLE:
+                    counts[outcome.value].add()
 
     # Start and stop
 
@@ -212,7 +210,7 @@ class Deliverer:
         """Send one lane's batches, one at a time, as long as they are full."""
         try:
             while self._connected.is_set() and (batch := lane.take(self._monotonic_s())):
-                await self._send(lane, [item[0] for item in batch])
+                await self._send(lane, batch)
                 self._count_held()
                 if (pause_s := lane.closed_until_s - self._monotonic_s()) > 0:
                     await asyncio.sleep(pause_s)

@@ -18,7 +18,9 @@ Source: draft-ietf-httpapi-ratelimit-headers-10 for the fields.
 import math
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
 
 from gateway import config, logs
 from gateway.board import Slot
@@ -30,25 +32,35 @@ from ratelimit.limiter import Limiter
 from ratelimit.policy import Decision, Policy, Rule, Source
 
 _HASH_BYTES: Final = 10
-_IDENTITIES_MAX: Final = 100_000  # of hashes remembered: an address or user costs 1 µs again afterwards
+_REMEMBERED_MAX: Final = 32_768  # of keys made for an address and a user, 0.5 kB each; to make them again costs 4 µs
 _NEWCOMERS: Final = "newcomers"
 _OURS: Final = frozenset({"global", "route"})
 
 
-class _Charge(NamedTuple):
-    """One policy in force, and the keys of its buckets: whole, or what comes before an identity's hash."""
-
-    policy: Policy
-    keys: tuple[tuple[str, bytes], ...]  # by, key
-    newcomers_key: bytes
+_Keys = tuple[bytes, ...]
 
 
-class Paid(NamedTuple):
+class _Charge(dict[tuple[str, str], _Keys]):
+    """One policy in force: (address, user) → the keys of its buckets, remembered; all forgotten when there are too many."""
+
+    def __init__(self, policy: Policy, keys_of: Callable[[str, str], _Keys]) -> None:
+        super().__init__()
+        self.policy = policy
+        self._keys_of = keys_of
+
+    def __missing__(self, who: tuple[str, str]) -> _Keys:
+        if len(self) >= _REMEMBERED_MAX:
+            self.clear()
+        keys = self[who] = self._keys_of(*who)
+        return keys
+
+
+class Paid(Struct, frozen=True, gc=False):
     """What was charged, and where, to be given back if it left nothing behind."""
 
     kind: str
     policy: Policy
-    keys: tuple[bytes, ...]
+    keys: _Keys
     tokens: int
     source: Source
 
@@ -71,17 +83,13 @@ class Limits:
         self._seen = ""
         self._enforced: dict[str, _Charge] = {}
         self._shadows: dict[str, list[_Charge]] = {}
-        self._addresses = _Hashes(lambda address: self._hash("address", place_of(address)))
-        self._networks = _Hashes(lambda address: self._hash("network", network_of(address)))
-        self._users = _Hashes(lambda user: self._hash("user", user))
-        self._prefix = b""
         self.reload(settings)
 
     def reload(self, settings: config.Limits) -> None:
         """Use these policies from now on; buckets keep their state, remembered refusals go."""
-        self._prefix = settings.prefix.encode()
         newcomers = Limit.per(settings.newcomers_per_s, 1, settings.newcomers_burst)
-        charges = [(policy, _Charge(_policy(policy, newcomers), *self._named(policy))) for policy in settings.policies]
+        prefix = settings.prefix.encode()
+        charges = [(policy, self._charge(policy, prefix, newcomers)) for policy in settings.policies]
         self._enforced = {policy.charge: charge for policy, charge in charges if not policy.shadow}
         self._shadows = {}
         for policy, charge in charges:
@@ -89,11 +97,19 @@ class Limits:
                 self._shadows.setdefault(policy.charge, []).append(charge)
         self._limiter.forget()
 
-    def _named(self, policy: config.LimitPolicy) -> "tuple[tuple[tuple[str, bytes], ...], bytes]":
-        own = self._prefix + policy.name.encode() + b":"
-        shared = own if policy.shadow else self._prefix  # what a shadow spends nobody misses
-        names = {"global": shared + b"global", "route": own + b"route"}
-        return tuple((rule.by, names.get(rule.by, own + rule.by.encode() + b":")) for rule in policy.rules), shared + b"newcomers:"
+    def _charge(self, settings: config.LimitPolicy, prefix: bytes, newcomers: Limit) -> _Charge:
+        policy = _policy(settings, newcomers)
+        own = prefix + settings.name.encode() + b":"
+        shared = own if settings.shadow else prefix  # what a shadow spends nobody misses
+        key_of: dict[str, Callable[[str, str], bytes]] = {
+            "global": lambda _address, _user: shared + b"global",
+            "route": lambda _address, _user: own + b"route",
+            "address": lambda address, _user: own + b"address:" + self._hash("address", place_of(address)),
+            "user": lambda _address, user: own + b"user:" + self._hash("user", user),
+            _NEWCOMERS: lambda address, _user: shared + b"newcomers:" + self._hash("network", network_of(address)),
+        }
+        names = [*(rule.by for rule in settings.rules), *([_NEWCOMERS] if policy.newcomers is not None else [])]
+        return _Charge(policy, lambda address, user: tuple([key_of[name](address, user) for name in names]))
 
     async def charge(self, kind: str, address: str, user: str = "") -> Paid | None:
         """Pay for one request; returns what was paid, for `refund`.
@@ -106,7 +122,7 @@ class Limits:
         enforced = self._enforced.get(kind)
         if enforced is None:
             return None
-        keys = self._keys(enforced, address, user)
+        keys = enforced[address, user]
         decision = self._limiter.take(enforced.policy, keys)
         if not isinstance(decision, Decision):
             decision = await decision
@@ -129,7 +145,7 @@ class Limits:
         if enforced is None or samples <= 1:
             return samples, 0, None
         tokens = min(samples - 1, enforced.policy.burst)
-        keys = self._keys(enforced, address, user)
+        keys = enforced[address, user]
         decision = self._limiter.take(enforced.policy, keys, tokens, kind="some")
         if not isinstance(decision, Decision):
             decision = await decision
@@ -184,34 +200,14 @@ class Limits:
             results["shadow_admitted" if decision.granted else "shadow_refused"].add()
 
         for shadow in self._shadows[kind]:
-            decision = self._limiter.take(shadow.policy, self._keys(shadow, address, user), min(tokens, shadow.policy.burst))
+            decision = self._limiter.take(shadow.policy, shadow[address, user], min(tokens, shadow.policy.burst))
             if isinstance(decision, Decision):
                 count(decision)
             else:
                 decision.add_done_callback(lambda done: None if done.cancelled() else count(done.result()))
 
-    def _keys(self, charge: _Charge, address: str, user: str) -> tuple[bytes, ...]:
-        keys = [key if by in _OURS else key + (self._users[user] if by == "user" else self._addresses[address]) for by, key in charge.keys]
-        if charge.policy.newcomers is not None:
-            keys.append(charge.newcomers_key + self._networks[address])
-        return tuple(keys)
-
     def _hash(self, what: str, identity: str) -> bytes:
         return blake2b(identity.encode(), digest_size=_HASH_BYTES, key=self._secret, person=what.encode()).hexdigest().encode()
-
-
-class _Hashes(dict[str, bytes]):
-    """Identity → its hash, remembered; all forgotten when there are too many."""
-
-    def __init__(self, hash_of: Callable[[str], bytes]) -> None:
-        super().__init__()
-        self._hash_of = hash_of
-
-    def __missing__(self, identity: str) -> bytes:
-        if len(self) >= _IDENTITIES_MAX:
-            self.clear()
-        hashed = self[identity] = self._hash_of(identity)
-        return hashed
 
 
 def _policy(settings: config.LimitPolicy, newcomers: Limit) -> Policy:

@@ -22,6 +22,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
+from msgspec.structs import replace
+
 from ratelimit.breaker import Breaker
 from ratelimit.counts import Counts
 from ratelimit.policy import Ask, Decision
@@ -248,7 +250,7 @@ class Calls:
         if not self.breaker.is_open:
             return
         call = Call(asked_s=NEVER_S)
-        call.asks.append(like._replace(tokens=1, kind="peek"))
+        call.asks.append(replace(like, tokens=1, kind="peek"))
         call.futures.append(self._loop.create_future())
         self._out.add(call)
         self._run(call)

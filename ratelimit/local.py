@@ -20,6 +20,8 @@ Units: µs of one monotonic clock, tokens.
 from collections import OrderedDict
 from typing import Final, NamedTuple
 
+from msgspec.structs import replace
+
 from ratelimit.bucket import Limit
 from ratelimit.policy import Ask, Decision, Policy, decide, divided
 
@@ -48,7 +50,7 @@ class Shares:
         """The answer of this worker, one of `workers`; asks name the whole policy."""
         share = self._share(ask, workers)
         states = self._full_at_us
-        decision, after = decide(ask._replace(policy=share.policy), [states.get(key, 0) for key in ask.keys], now_us)
+        decision, after = decide(replace(ask, policy=share.policy), [states.get(key, 0) for key in ask.keys], now_us)
         for key, full_at_us in zip(ask.keys, after, strict=True):
             if full_at_us > now_us:
                 states[key] = full_at_us

@@ -13,6 +13,8 @@ that the caller names by where the identity comes from: a network, say.
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+from msgspec import Struct
+
 from ratelimit import bucket
 from ratelimit.bucket import Limit
 
@@ -48,7 +50,7 @@ class Policy(NamedTuple):
         return min(rule.limit.burst for rule in self.rules)
 
 
-class Ask(NamedTuple):
+class Ask(Struct, frozen=True, gc=False):
     """One question: a policy, the key of each of its buckets, and tokens.
 
     Kinds: "take" all `tokens` or none; "some": as many of them as there are; "peek": spend

@@ -148,13 +148,13 @@ def written(asks: Sequence[Ask], now_us: int | None = None) -> tuple[list[bytes]
     numbers: dict[int, int] = {}
     policies: list[Policy] = []
     flat: list[int] = []
-    for policy, keys, tokens, kind in asks:
-        number = numbers.get(id(policy))
+    for ask in asks:
+        number = numbers.get(id(ask.policy))
         if number is None:
-            policies.append(policy)
-            number = numbers[id(policy)] = len(policies)
-        flat += (number, _KINDS[kind], tokens)
-        flat += map(place, keys)
+            policies.append(ask.policy)
+            number = numbers[id(ask.policy)] = len(policies)
+        flat += (number, _KINDS[ask.kind], ask.tokens)
+        flat += map(place, ask.keys)
     return list(places), _encode((now_us or 0, policies, flat))
 
 

@@ -88,6 +88,7 @@ PURE: Final = frozenset(
         "uuid",
         "zlib",
         "msgspec",
+        "msgspec.structs",
     }
 )
 # Pure modules have impure corners; these stay outside core/ too, everywhere but in their one home.

@@ -67,7 +67,8 @@ def test_a_body_that_says_a_flaws_name_is_still_a_body() -> None:
 
 def test_one_line_per_sample_and_one_record_per_distinct_valid_one() -> None:
     twice, bad, other = sample(1), sample(2, steps=None), sample(3)
-    _, records, lines = check_sync(Forge("w"), MEMBER, body(twice, bad, twice, other, twice), RECEIVED_US)
+    checked = check_sync(Forge("w"), MEMBER, body(twice, bad, twice, other, twice), RECEIVED_US)
+    records, lines = checked.records, checked.lines
     assert lines is not None
     assert [(line.seq, line.event, line.is_duplicate) for line in lines] == [(1, 0, False), (2, None, False), (1, 0, True), (3, 1, False), (1, 0, True)]
     assert [json.loads(stored(record).value)["seq"] for record in records] == [1, 3]

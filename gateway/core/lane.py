@@ -15,13 +15,13 @@ told `unknown`, and repeating is theirs.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from itertools import groupby
-from operator import itemgetter
+from collections.abc import Callable, Sequence
 from typing import Final, cast
 
+from msgspec import Struct
+
 from gateway.core import recordbatch
-from gateway.core.event import Record
+from gateway.core.event import Record, bytes_max
 from gateway.core.receipt import Outcome
 
 BATCH_HEADER_BYTES: Final = recordbatch.HEADER_BYTES
@@ -46,14 +46,17 @@ class Delivery:
 
     def settle(self, index: int, outcome: Outcome) -> None:
         """Say what became of one record; ignored once its time is up."""
-        self.settle_all((index,), outcome)
+        self.settle_all(range(index, index + 1), outcome)
 
-    def settle_all(self, indexes: Iterable[int], outcome: Outcome) -> None:
+    def settle_all(self, indexes: range, outcome: Outcome) -> None:
         """The same of several records at once."""
         if self.is_settled:
             return
         outcomes = self._outcomes
-        for index in indexes:
+        if len(indexes) == self.open == len(outcomes):  # all, as nearly always
+            outcomes[:] = [outcome] * self.open
+            self.open = 0
+        for index in indexes if self.open else ():
             if outcomes[index] is None:
                 outcomes[index] = outcome
                 self.open -= 1
@@ -72,8 +75,24 @@ class Delivery:
                 self.settle(index, Outcome.UNKNOWN if index < self.taken else Outcome.WITHDRAWN)
 
 
-Item = tuple[Record, Delivery, int, int]
-"""A record, its delivery, its position there, and no less than its bytes in a batch."""
+class Run(Struct, frozen=True):
+    """Records of one delivery that stand together, as nearly always all of them."""
+
+    delivery: Delivery
+    first: int  # its position in the delivery
+    records: Sequence[Record]
+    bytes_max: int  # no less than what they take in a batch
+
+    @property
+    def stop(self) -> int:
+        """The position after its last."""
+        return self.first + len(self.records)
+
+    def split(self, records: int) -> "tuple[Run, Run]":
+        """The first so many, and the rest; either may be empty."""
+        head, rest = self.records[:records], self.records[records:]
+        head_bytes = bytes_max(head)
+        return Run(self.delivery, self.first, head, head_bytes), Run(self.delivery, self.first + len(head), rest, self.bytes_max - head_bytes)
 
 
 class Lane:
@@ -86,13 +105,13 @@ class Lane:
         self.topic = topic
         self.partition = partition
         self.batch_bytes_max = batch_bytes_max
-        self.batch: list[Item] = []
+        self.batch: list[Run] = []
         self.sent_s = 0.0
         self.held_bytes = 0
         self.is_suspect = False
         self.failures = 0  # in a row, of this partition alone
         self.closed_until_s = 0.0
-        self._queue: deque[Item] = deque()
+        self._queue: deque[Run] = deque()
         self._records_max = _RECORDS_MAX
 
     @property
@@ -113,78 +132,103 @@ class Lane:
             return False
         return not (self.is_suspect and (self.batch or self._queue))
 
-    def add(self, records: Iterable[Record], delivery: Delivery) -> int:
+    def add(self, records: Sequence[Record], delivery: Delivery) -> int:
         """Queue a request's records, refusing those that no batch could hold; returns the bytes now held for it."""
-        room = self.batch_bytes_max - BATCH_HEADER_BYTES
-        queue = self._queue
-        added_bytes = 0
-        for index, record in enumerate(records):
-            size = record.bytes_max
-            if size > room:
-                delivery.refuse(index)
-            else:
-                added_bytes += size
-                queue.append((record, delivery, index, size))
+        room, added_bytes = self.batch_bytes_max - BATCH_HEADER_BYTES, bytes_max(records)
+        if added_bytes <= room:
+            self._queue.append(Run(delivery, 0, records, added_bytes))
+        else:
+            added_bytes = sum([self._add_one(records[index : index + 1], index, delivery, room) for index in range(len(records))])
         self.held_bytes += added_bytes
         return added_bytes
 
-    def take(self, now_s: float) -> list[Item]:
+    def _add_one(self, record: Sequence[Record], index: int, delivery: Delivery, room: int) -> int:
+        size = bytes_max(record)
+        if size > room:
+            delivery.refuse(index)
+            return 0
+        self._queue.append(Run(delivery, index, record, size))
+        return size
+
+    def take(self, now_s: float) -> list[Record]:
         """The next batch, now in flight; empty where nothing waits.  Records nobody waits for are dropped."""
         assert not self.batch, (self.topic, self.partition)
-        room = self.batch_bytes_max - BATCH_HEADER_BYTES
-        batch = self.batch
-        queue = self._queue
-        while queue and len(batch) < self._records_max:
-            item = queue[0]
-            _, delivery, index, size = item
-            if delivery.is_settled:
-                self.held_bytes -= size
-            elif size + BATCH_HEADER_BYTES > self.batch_bytes_max:
-                # The bound shrank while it waited: no batch will ever hold it.
-                self.held_bytes -= size
-                delivery.refuse(index)
-            elif size > room:
-                break
-            else:
-                room -= size
-                if index >= delivery.taken:
-                    delivery.taken = index + 1
-                batch.append(item)
-            queue.popleft()
+        taken: list[Record] = []
+        room, queue = self.batch_bytes_max - BATCH_HEADER_BYTES, self._queue
+        while queue and len(taken) < self._records_max:
+            run = queue.popleft()
+            if run.delivery.is_settled:
+                self.held_bytes -= run.bytes_max
+                continue
+            if run.bytes_max > room or len(taken) + len(run.records) > self._records_max:
+                run, rest = run.split(self._fitting(run, room, self._records_max - len(taken)))
+                queue.appendleft(rest)
+                if not run.records:
+                    if self._refuse_what_never_fits():
+                        continue
+                    break
+            room -= run.bytes_max
+            run.delivery.taken = max(run.delivery.taken, run.stop)
+            taken += run.records
+            self.batch.append(run)
         self.sent_s = now_s
-        return batch
+        return taken
+
+    def _refuse_what_never_fits(self) -> bool:
+        """Whether the bound shrank while the first in the queue waited: then no batch will ever hold it."""
+        record, rest = self._queue[0].split(1)
+        if record.bytes_max <= self.batch_bytes_max - BATCH_HEADER_BYTES:
+            return False
+        self._queue.popleft()
+        self.held_bytes -= record.bytes_max
+        record.delivery.refuse(record.first)
+        if rest.records:
+            self._queue.appendleft(rest)
+        return True
+
+    @staticmethod
+    def _fitting(run: Run, room: int, records_max: int) -> int:
+        """How many of its records fit, from the front."""
+        for index, record in enumerate(run.records[:records_max]):
+            room -= bytes_max((record,))
+            if room < 0:
+                return index
+        return min(len(run.records), records_max)
 
     def acked(self) -> tuple[int, int]:
         """Every in-sync copy has the batch: (records whose requests still waited, records that came too late)."""
         batch, self.batch = self.batch, []
-        self.held_bytes -= sum([item[3] for item in batch])
-        late = 0
-        for delivery, items in groupby(batch, key=itemgetter(1)):
-            indexes = [item[2] for item in items]
-            late += len(indexes) * delivery.is_settled
-            delivery.settle_all(indexes, Outcome.DURABLE)
+        in_time = late = 0
+        for run in batch:
+            self.held_bytes -= run.bytes_max
+            if run.delivery.is_settled:
+                late += len(run.records)
+            else:
+                in_time += len(run.records)
+                run.delivery.settle_all(range(run.first, run.stop), Outcome.DURABLE)
         self.is_suspect = False
         self.failures = 0
         self._records_max = min(self._records_max * 2, _RECORDS_MAX)
-        return len(batch) - late, late
+        return in_time, late
 
     def refused(self) -> bool:
         """The broker refuses the batch for good: halve it, or refuse its one record.  True for the latter."""
-        if len(self.batch) > 1:
-            self._records_max = (len(self.batch) + 1) // 2
+        records = sum([len(run.records) for run in self.batch])
+        if records > 1:
+            self._records_max = (records + 1) // 2
             self._put_back()
             return False
-        for _, delivery, index, size in self.batch:
-            self.held_bytes -= size
-            delivery.refuse(index)
+        for run in self.batch:
+            self.held_bytes -= run.bytes_max
+            run.delivery.refuse(run.first)
         self.batch = []
         return True
 
     def lost(self) -> None:
         """The batch failed or its producer is gone: whoever still waits goes back in front, in order."""
         self.is_suspect = True
-        for _, delivery, index, _ in self.batch:
-            delivery.lost = max(delivery.lost, index + 1)
+        for run in self.batch:
+            run.delivery.lost = max(run.delivery.lost, run.stop)
         self._put_back()
 
     def failed(self, now_s: float) -> None:
@@ -195,19 +239,19 @@ class Lane:
 
     def give_up(self) -> None:
         """The partition is gone: what waits for it is told so at once."""
-        for _, delivery, _, _ in self._queue:
-            delivery.time_is_up()
+        for run in self._queue:
+            run.delivery.time_is_up()
         self.forget_settled()
 
     def forget_settled(self) -> None:
         """Drop queued records from the front that nobody waits for: the oldest stand there."""
-        while self._queue and self._queue[0][1].is_settled:
-            self.held_bytes -= self._queue.popleft()[3]
+        while self._queue and self._queue[0].delivery.is_settled:
+            self.held_bytes -= self._queue.popleft().bytes_max
 
     def _put_back(self) -> None:
         batch, self.batch = self.batch, []
-        for item in reversed(batch):
-            if item[1].is_settled:
-                self.held_bytes -= item[3]
+        for run in reversed(batch):
+            if run.delivery.is_settled:
+                self.held_bytes -= run.bytes_max
             else:
-                self._queue.appendleft(item)
+                self._queue.appendleft(run)

@@ -33,6 +33,7 @@ the cost of who is refused here in `Load.refused_bytes`, as of everybody else.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from enum import Enum, IntEnum
 from hashlib import blake2b
@@ -106,6 +107,7 @@ Learn = Callable[[Policy, float, float, Window], float]
 TICK_S: Final = 0.1  # between two moves of the bar: a tenth of its memory
 MEMORY_S: Final = 1.0  # of what was offered and what left: enough to count, short enough to follow
 BINS: Final = 32  # per rank; within a bin shares count as even
+BACKFILL_PRESSURE: Final = 0.3  # from here on some of it waits
 OPEN: Final = 4.0  # the bar above everybody
 _RANKED: Final = (Rank.SIGNUP, Rank.JOIN, Rank.SYNC)
 _BASELINE_RISE: Final = 0.5  # per window; it falls at once
@@ -188,7 +190,7 @@ def sheds_backfill(pressure: float, age_days: int) -> bool:
 
     The phone keeps it.  It happens before any sync is refused: the bar falls at a pressure of 0.4 and more.
     """
-    return (age_days > 7 and pressure >= 0.3) or (age_days > 1 and pressure >= 0.4)
+    return (age_days > 7 and pressure >= BACKFILL_PRESSURE) or (age_days > 1 and pressure >= 0.4)
 
 
 class Controller:
@@ -204,14 +206,18 @@ class Controller:
         self._learn = learn
         self.in_flight = 0
         self.pressure = 0.0  # up to 0.5: how full the limit is; above: how much of the line stands above the bar
+        self.is_open = True  # nobody is refused for their place in the rank
         self._bar = OPEN
-        # The bar's second
+        # The tick: only noted while it lasts, counted when it is over
         self._tick_s = now_s
+        self._tick_ends_s = now_s + TICK_S
+        self._arrived: list[int] = []  # the bin of each
+        self._met: list[int] = []  # what each found in flight
+        self._ends: list[float] = []  # how long each took; math.inf: lost; below 0: ignored
+        # The bar's second
         self._span_s = 0.0
         self._offered = [0.0] * (BINS * len(_RANKED))
         self._ended = 0.0
-        self._fill_sum = 0
-        self._fills = 0
         self._mean = 0.0
         # The limit's half second
         self._target_s = policy.target_s
@@ -235,11 +241,6 @@ class Controller:
         """The wait that is still no overload."""
         return self._target_s
 
-    @property
-    def is_open(self) -> bool:
-        """Nobody is refused for their place in the rank."""
-        return self._bar == OPEN
-
     def admitted_share(self, rank: Rank) -> float:
         """How much of this rank the bar lets pass; for metrics."""
         return min(max(self._bar - rank, 0.0), 1.0)
@@ -251,13 +252,11 @@ class Controller:
         """
         if not rank:
             return True
-        if not 0.0 <= now_s - self._tick_s < TICK_S:
+        if not self._tick_s <= now_s < self._tick_ends_s:
             self._turn(now_s)
         in_flight = self.in_flight
-        self._offered[int((rank - 1 + share) * BINS)] += 1.0
-        # Arrivals see what is in flight as it is on average, between the rounds of acks too.
-        self._fill_sum += in_flight
-        self._fills += 1
+        self._arrived.append(int((rank - 1 + share) * BINS))
+        self._met.append(in_flight)
         return rank + share < self._bar and in_flight < self._bounds[rank]
 
     # What has happened
@@ -265,7 +264,8 @@ class Controller:
     def admitted(self) -> None:
         """It passes."""
         self.in_flight = in_flight = self.in_flight + 1
-        self._peak = max(self._peak, in_flight)
+        if in_flight > self._peak:  # noqa: PLR1730 - max() would cost as much as all the rest
+            self._peak = in_flight
 
     def paused(self) -> None:
         """It waits for its sender, and takes nothing of the store; `admitted` again when it goes on."""
@@ -274,40 +274,44 @@ class Controller:
     def finished(self, now_s: float, latency_s: float, end: End) -> None:
         """It has been answered, so long after all of it had come."""
         self.in_flight -= 1
-        self._ended += 1.0
-        if end is End.ANSWERED:
-            self._samples += 1
-            self._answered += 1
-            self._latency_sum_s += latency_s
-            if latency_s > self._target_s:
-                self._slow += 1
-            self._latency_min_s = min(self._latency_min_s, latency_s)
-        elif end is End.LOST:
-            self._samples += 1
-            self._slow += 1
-        if not 0.0 <= now_s - self._tick_s < TICK_S:
+        self._ends.append(latency_s if end is End.ANSWERED else math.inf if end is End.LOST else -1.0)
+        if not self._tick_s <= now_s < self._tick_ends_s:
             self._turn(now_s)
 
     def lagged(self, now_s: float, lag_s: float) -> None:
         """The event loop was so late."""
         self._lag_s, self._last_lag_s = min(self._last_lag_s, lag_s), lag_s
-        if not 0.0 <= now_s - self._tick_s < TICK_S:
+        if not self._tick_s <= now_s < self._tick_ends_s:
             self._turn(now_s)
 
     # Ten times a second
 
     def _turn(self, now_s: float) -> None:
-        """Move the bar, and the limit when its window is over."""
+        """Count the tick, move the bar, and the limit when its window is over."""
         # A clock that stepped back begins a tick anew; nothing waits for it to come round again.
         passed_s = max(now_s - self._tick_s, 0.0)
-        self._tick_s = now_s
+        self._tick_s, self._tick_ends_s = now_s, now_s + TICK_S
         self._span_s += min(passed_s, MEMORY_S)
-        self._mean = self._fill_sum / self._fills if self._fills else float(self.in_flight)
-        self._fill_sum = self._fills = 0
+        self._count()
         if not 0.0 <= now_s - self._window_s < self._window_length_s:
             self._judge(now_s)
         self._move_bar()
         self._forget(passed_s)
+
+    def _count(self) -> None:
+        for place, times in Counter(self._arrived).items():
+            self._offered[place] += times
+        # Arrivals see what is in flight as it is on average, between the rounds of acks too.
+        self._mean = sum(self._met) / len(self._met) if self._met else float(self.in_flight)
+        taken_s = [end_s for end_s in self._ends if end_s >= 0.0]
+        answered_s = [end_s for end_s in taken_s if end_s < math.inf]
+        self._ended += len(self._ends)
+        self._samples += len(taken_s)
+        self._answered += len(answered_s)
+        self._slow += len([1 for end_s in taken_s if end_s > self._target_s])
+        self._latency_sum_s += sum(answered_s)
+        self._latency_min_s = min([self._latency_min_s, *answered_s])
+        self._arrived, self._met, self._ends = [], [], []
 
     def _move_bar(self) -> None:
         policy, mean = self._policy, self._mean
@@ -321,6 +325,7 @@ class Controller:
                 # Who has been served is gone, and those below the bar are fewer than a second ago: it must not only creep.
                 bar = max(bar, raised(self._bar))
             self._bar = bar
+            self.is_open = bar == OPEN
         self.pressure = min(fill, 1.0) / 2 if self.is_open else 0.5 + (OPEN - self._bar) / (OPEN - 1) / 2
 
     def _forget(self, passed_s: float) -> None:

@@ -15,6 +15,7 @@ import pytest_asyncio
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from msgspec.structs import replace
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -65,7 +66,7 @@ def ask(tokens: int = 1) -> Ask:
 
 async def taken(store: RedisStore, one: Ask) -> int:
     """How many tokens an ask's bucket lacks."""
-    [decision] = await store.decide([one._replace(tokens=1, kind="peek")])
+    [decision] = await store.decide([replace(one, tokens=1, kind="peek")])
     return LIMIT.burst - decision.remaining
 
 

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 import pytest
 import pytest_asyncio
+from msgspec.structs import replace
 
 from devstack import Devstack
 from ratelimit.bucket import Limit
@@ -89,7 +90,7 @@ async def test_burst_then_rate(examinee: Examinee) -> None:
 
 async def test_asks_of_a_call_see_what_those_before_them_did(examinee: Examinee) -> None:
     one = ask(WEEK, key())
-    asks = [one, one, one, one, one._replace(kind="refund"), one._replace(kind="peek"), one, one]
+    asks = [one, one, one, one, replace(one, kind="refund"), replace(one, kind="peek"), one, one]
     decisions = await examinee.store.decide(asks)
     assert granted(decisions) == [1, 1, 1, 0, 0, 0, 1, 0]
     assert [decision.remaining for decision in decisions] == [2, 1, 0, 0, 1, 1, 0, 0]
@@ -104,7 +105,7 @@ async def test_a_refusal_by_one_limit_costs_nothing_at_the_others(examinee: Exam
 
 async def test_some_are_as_many_as_there_are(examinee: Examinee) -> None:
     name = key()
-    some = ask(WEEK, name, tokens=2)._replace(kind="some")
+    some = replace(ask(WEEK, name, tokens=2), kind="some")
     assert granted(await examinee.store.decide([some, some, some])) == [2, 1, 0]
 
 

@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from redis.asyncio import Redis
 
 from devstack import Devstack
@@ -135,7 +136,7 @@ async def test_model_and_script_agree(server: Server, schedule: list[Step]) -> N
     now_us = NOW_US
     for gap_us, asks in schedule:
         now_us += gap_us
-        named = [ask._replace(keys=tuple(prefix + key for key in ask.keys)) for ask in asks]
+        named = [replace(ask, keys=tuple(prefix + key for key in ask.keys)) for ask in asks]
         want = modelled(state, named, now_us)
         assert await server.store.decide(named, now_us=now_us) == want
         assert await server.stored([prefix + key for key in KEYS]) == {key: b"%d" % full_at_us for key, full_at_us in state.items()}
@@ -151,7 +152,7 @@ def key() -> bytes:
 @pytest.mark.parametrize("limit", [limit for limit in LIMITS if limit.burst < 100])
 async def test_a_refused_ask_is_admitted_when_it_was_told_and_not_1_us_before(server: Server, limit: Limit) -> None:
     ask = Ask(policy(limit), (key(),))
-    [taken] = await server.store.decide([ask._replace(tokens=limit.burst)], now_us=NOW_US)
+    [taken] = await server.store.decide([replace(ask, tokens=limit.burst)], now_us=NOW_US)
     [refused] = await server.store.decide([ask], now_us=NOW_US)
     assert (taken.granted, refused.granted, refused.retry_after_us) == (limit.burst, 0, limit.token_us)
     [early] = await server.store.decide([ask], now_us=NOW_US + limit.token_us - 1)
@@ -162,11 +163,11 @@ async def test_a_refused_ask_is_admitted_when_it_was_told_and_not_1_us_before(se
 async def test_a_full_bucket_has_no_key(server: Server) -> None:
     ask = Ask(policy(Limit(1_000, 5)), (key(),), 5)
     for kind in ("peek", "refund"):
-        await server.store.decide([ask._replace(kind=kind)], now_us=NOW_US)
+        await server.store.decide([replace(ask, kind=kind)], now_us=NOW_US)
         assert await server.stored(ask.keys) == {}
     await server.store.decide([ask], now_us=NOW_US)
     assert await server.stored(ask.keys) == {ask.keys[0]: b"%d" % (NOW_US + 5_000)}
-    await server.store.decide([ask._replace(kind="refund")], now_us=NOW_US)
+    await server.store.decide([replace(ask, kind="refund")], now_us=NOW_US)
     assert await server.stored(ask.keys) == {}
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from gateway.core.event import Record
-from gateway.core.lane import BATCH_HEADER_BYTES, Delivery, Item, Lane
+from gateway.core.lane import BATCH_HEADER_BYTES, Delivery, Lane
 from gateway.core.receipt import Outcome
 from gateway.core.recordbatch import FRAMING_BYTES_MAX
 
@@ -46,8 +46,8 @@ class Request:
         return self.told[0] if self.told else None
 
 
-def names(batch: Sequence[Item]) -> list[str]:
-    return [item[0].event_id for item in batch]
+def names(batch: Sequence[Record]) -> list[str]:
+    return [record.event_id for record in batch]
 
 
 # Batches

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Final
 
+from msgspec.structs import replace
+
 from ratelimit.bucket import Limit
 from ratelimit.memory_store import MemoryStore
 from ratelimit.policy import Ask, Policy, Rule
@@ -48,5 +50,5 @@ async def test_full_buckets_go_before_any_that_owes() -> None:
 async def test_a_full_bucket_is_no_key() -> None:
     store = MemoryStore(Clock())
     await store.decide(asks([1]))
-    await store.decide([ask._replace(kind="refund") for ask in asks([1])])
+    await store.decide([replace(ask, kind="refund") for ask in asks([1])])
     assert len(store) == 0

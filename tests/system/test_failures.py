@@ -18,7 +18,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from devstack import Devstack, Topic
-from gateway.core.event import Forge
+from gateway.core.event import Forge, bytes_max
 from gateway.core.payload import Sample
 from tests.system.gateway import Gateway, records, running, sample, signup, sync
 from tests.system.load import Ledger, Phone, accepted, events, light, load, session, until, until_light
@@ -225,7 +225,7 @@ def limit_between() -> str:
     """A max.message.bytes that takes a batch of one small record, and no big one."""
     device = (str(sync()["device_id"]), "android", "2.3.1")
     samples = [msgspec.convert(sample(9, **fields), Sample) for fields in ({}, BIG)]
-    small, big = (record.bytes_max for record in Forge("w" * 8).syncs(b"user-1", device, samples, 0))
+    small, big = (bytes_max([record]) for record in Forge("w" * 8).syncs(b"user-1", device, samples, 0))
     limit = small + 200  # room for the batch's header, and for neighbours' longer names and numbers
     assert big > limit, (small, big)
     return str(limit)
