@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Final
 
 from aiohttp import web
-from aiohttp.http import HttpVersion10, HttpVersion11
+from aiohttp.http import HttpVersion10, HttpVersion11, RawRequestMessage
 
 from gateway import logs
 from gateway.admit import Admission
@@ -104,6 +104,30 @@ class Front:
             response.force_close()
         self._counts[name][response.status].add()
         return response.as_response()
+
+    @property
+    def is_open(self) -> bool:
+        """Nobody is turned away for overload now: no need to ask."""
+        return self._admission.is_open
+
+    def turned_away(self, message: RawRequestMessage) -> bytes | None:
+        """The whole answer to a sync that overload refuses, before a request is made of its head; None: see `handle`.
+
+        Waking a handler and giving it a request costs as much as all the rest of a refusal.  Only for heads without
+        anything odd, on connections that stay: whatever else there is to say, `handle` says it.
+        """
+        headers = message.headers
+        if message.path != "/v1/syncs" or message.method != "POST" or self.closes_connections or len(headers.getall("Host", ())) != 1:
+            return None
+        authorization = headers.getall("Authorization", ())
+        if len(authorization) != 1 or "Transfer-Encoding" in headers or "Expect" in headers:
+            return None
+        refusal = self._admission.turned_away_at_once("syncs", int(headers.get("Content-Length", "0")), authorization[0])
+        if refusal is None:
+            return None
+        self._refusals[refusal.problem.code].add()
+        self._counts["syncs"][refusal.problem.status].add()
+        return self._replies.raw(refusal, closes=False)
 
     def _refuse(self, refusal: Refusal) -> Answer:
         self._refusals[refusal.problem.code].add()

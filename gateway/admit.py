@@ -82,6 +82,25 @@ class Admission:
         overload.admitted()
         return cost_bytes
 
+    @property
+    def is_open(self) -> bool:
+        """Nobody is refused for their place in the rank."""
+        return self._overload.is_open
+
+    def turned_away_at_once(self, kind: str, length: int, token: str) -> Refusal | None:
+        """The refusal of who stands above the bar, for those who can be told before anything else is looked at.
+
+        None: ask `admit`.  The same fate either way: a look first, and only who stands above is counted as offered here.
+        """
+        overload, rank = self._overload, _RANKS[kind]
+        if overload.is_open:
+            return None
+        share = self._share(token)
+        if not overload.is_above(rank, share) or overload.is_admitted(rank, share, self._monotonic_s()):
+            return None
+        self._refused[kind].add()
+        return Refusal("overloaded", _DETAIL["overloaded"], retry_after_s=self.turned_away(length + admission.REQUEST_OVERHEAD_BYTES))
+
     def _share(self, token: str) -> float:
         """A person's place in their class; while all pass, any even spread will do."""
         if self._overload.is_open:

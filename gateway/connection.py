@@ -5,7 +5,8 @@ head may hold is decided in parser.py, who may connect and which deadlines run i
 connections.py.
 
     transport ─▶ Inlet ─▶ Connection ─▶ Parser ─▶ queue of 2 ─▶ accept.py
-                              │
+                              │            │
+                              │            └─▶ turned away at once, under overload
                               └─▶ Connections: caps, deadlines
 
 What is private in aiohttp and used here (3.14; tests/system/test_connections.py and test_hostile.py fail where it changes):
@@ -14,13 +15,13 @@ What is private in aiohttp and used here (3.14; tests/system/test_connections.py
   _msg_queue_resume_size parser is told by argument (parser.py)
   _messages              the queue; only looked at, and its last entry told to be the last
   _waiter                pending exactly while the handler waits for a request
-  _request_count         heads parsed; _request_in_progress: one is with accept.py
+  _request_count         heads parsed, those turned away too; _request_in_progress: one is with accept.py
   _task_handler          the handler's task, looked at once, when it is made
   _reading_paused        a body's reader holds more than it should; only looked at
 """
 
 import asyncio
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from aiohttp import web
 from aiohttp.http import RawRequestMessage
@@ -33,14 +34,29 @@ from gateway.errors import Refusal
 from gateway.parser import QUEUE_MAX, Inlet, Parser
 
 
+class Front(Protocol):
+    """Who answers: accept.py."""
+
+    @property
+    def is_open(self) -> bool:
+        """Nobody is turned away at once now."""
+
+    def turned_away(self, message: RawRequestMessage) -> bytes | None:
+        """The whole answer to a request that is refused before it is one; None: `handle` answers it."""
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """The answer to any other."""
+
+
 class Connection(RequestHandler):
     """aiohttp's handler of one connection, with our bounds around it."""
 
-    __slots__ = ("_connections", "_head_parser", "_is_refused", "_pipe", "peer")
+    __slots__ = ("_connections", "_front", "_head_parser", "_is_refused", "_pipe", "peer")
 
-    def __init__(self, manager: web.Server, connections: Connections, head_bytes_max: int, **kwargs: Any) -> None:
+    def __init__(self, manager: web.Server, front: Front, connections: Connections, head_bytes_max: int, **kwargs: Any) -> None:
         super().__init__(manager, **kwargs)
-        self._parser = self._head_parser = Parser(self, self._loop, head_bytes_max)
+        self._parser = self._head_parser = Parser(self, self._loop, head_bytes_max, self._turn_away)
+        self._front = front
         self._max_msg_queue_size, self._msg_queue_resume_size = QUEUE_MAX, QUEUE_MAX // 2
         self._connections = connections
         self.peer: Peer = peer_of("")  # at the other end of the socket: where that is one of our proxies, not yet who asks
@@ -118,6 +134,17 @@ class Connection(RequestHandler):
         if self._head_parser.is_within_head:
             self._connections.head_began(self, self._loop.time())
 
+    def _turn_away(self, message: RawRequestMessage) -> bool:
+        """Answer at once what overload refuses, if this is the only request here and its connection stays."""
+        if self._front.is_open or message.should_close or message.upgrade or not self.is_idle or self.writing_paused or self._pipe is None:
+            return False
+        answer = self._front.turned_away(message)
+        if answer is None:
+            return False
+        self._request_count += 1
+        self._pipe.write(answer)
+        return True
+
     @property
     def is_idle(self) -> bool:
         """No request is in hand, and none waits to be."""
@@ -154,19 +181,20 @@ class Connection(RequestHandler):
 class PublicServer(web.Server):
     """aiohttp's low-level server, making our connections."""
 
-    def __init__(self, handler: Any, connections: Connections, settings: Http) -> None:
+    def __init__(self, front: Front, connections: Connections, settings: Http) -> None:
         super().__init__(
-            handler,
+            front.handle,
             access_log=None,
             keepalive_timeout=settings.keepalive_s,
             lingering_time=settings.lingering_s,
         )
+        self._front = front
         self._ours = connections
         self._head_bytes_max = settings.head_bytes_max
         self._buffer = memoryview(bytearray(settings.head_bytes_max))
 
     def __call__(self) -> Inlet:  # type: ignore[override]  # whoever calls this wants a protocol, and gets one
-        return Inlet(Connection(self, self._ours, self._head_bytes_max, loop=self._loop, **self._kwargs), self._buffer)
+        return Inlet(Connection(self, self._front, self._ours, self._head_bytes_max, loop=self._loop, **self._kwargs), self._buffer)
 
     def ours(self) -> list[Connection]:
         """The open connections."""

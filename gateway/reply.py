@@ -5,7 +5,8 @@ Every answer has `Request-Id`, our own `Server` and a `Cache-Control`.
 Source: RFC 9457 (problem details), RFC 9110.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 from http import HTTPStatus
 from itertools import count
 from typing import Final, cast
@@ -145,10 +146,11 @@ class Replies:
         """problem+json, with the headers its status asks for."""
         return self._answer(refusal.problem.status, _PROBLEM_JSON, _problem(refusal), more=_headers(refusal), closes=refusal.close)
 
-    def raw(self, refusal: Refusal) -> bytes:
-        """The same as bytes that close the connection, for a client whose request never began."""
+    def raw(self, refusal: Refusal, *, closes: bool = True) -> bytes:
+        """The same as bytes, for a client whose request never began, or never reached a handler."""
         body = _problem(refusal)
-        return self._head(refusal.problem.status, _PROBLEM_JSON, len(body), "no-store", _headers(refusal)) + b"Connection: close\r\n\r\n" + body
+        connection = b"Connection: close\r\n" if closes else b""
+        return b"%b%b\r\n%b" % (self._head(refusal.problem.status, _PROBLEM_JSON, len(body), "no-store", _headers(refusal)), connection, body)
 
 
 def _headers(refusal: Refusal) -> Sequence[tuple[str, str]]:
@@ -158,17 +160,27 @@ def _headers(refusal: Refusal) -> Sequence[tuple[str, str]]:
 
 
 def _problem(refusal: Refusal) -> bytes:
-    problem = refusal.problem
-    document: Mapping[str, object] = {
+    if refusal.members:
+        return _encode({**_document(refusal.problem.code, refusal.detail), **refusal.members})
+    return _plain_problem(refusal.problem.code, refusal.detail)
+
+
+@lru_cache
+def _plain_problem(code: str, detail: str) -> bytes:
+    """What a crowd is told, a thousand times a second."""
+    return _encode(_document(code, detail))
+
+
+def _document(code: str, detail: str) -> dict[str, object]:
+    problem = PROBLEMS[code]
+    return {
         "type": f"/problems/{problem.code}",
         "title": problem.title,
         "status": problem.status,
-        "detail": refusal.detail,
+        "detail": detail,
         "code": problem.code,
         "retryable": problem.retryable,
-        **refusal.members,
     }
-    return _encode(document)
 
 
 def _told(told: Receipt) -> dict[str, object]:

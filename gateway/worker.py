@@ -140,7 +140,7 @@ class Worker:
         self._state = slot.gauge("sluicegate_worker_state")
         self._heartbeat = slot.gauge("sluicegate_heartbeat_seconds")
         self._lag = slot.gauge("sluicegate_loop_lag_seconds")
-        self._server = PublicServer(parts.front.handle, parts.connections, setup.config.http)
+        self._server = PublicServer(parts.front, parts.connections, setup.config.http)
         self._listening = Listening(self._server, setup.listener_fds, setup.config.http.backlog)
         self._ending = asyncio.Event()
         self._loops: list[asyncio.Task[None]] = []

@@ -195,9 +195,39 @@ def test_beyond_what_is_taken_at_once_syncs_are_refused_before_signups() -> None
     assert door.slot.counter("sluicegate_overload_refused_total", "syncs").value == 1
     cost = door.admission.admit("signups", 0, "198.51.100.1")
     assert door.slot.counter("sluicegate_overload_refused_total", "signups").value == 0
-    door.admission.done(cost, End.ANSWERED, 0.01)
-    door.admission.done(costs.pop(), End.ANSWERED, 0.01)
+    door.admission.done(cost, End.ANSWERED, door.clock.monotonic_s - 0.01)
+    door.admission.done(costs.pop(), End.ANSWERED, door.clock.monotonic_s - 0.01)
     door.admit(token="one more")
+
+
+def test_at_once_or_later_it_is_the_same_fate_and_counted_once() -> None:
+    door = Door(bound=10**9)
+    assert door.admission.is_open
+    assert door.admission.turned_away_at_once("syncs", 0, "anybody") is None
+    costs = [door.admit(token=str(n)) for n in range(int(Policy().limit_start))]
+    for _ in range(5):  # three come for each who leaves
+        door.clock.advance(0.11)
+        for _ in range(20):
+            door.admission.done(costs.pop(), End.ANSWERED, door.clock.monotonic_s - 0.1)
+        for n in range(60):
+            with contextlib.suppress(Refusal):
+                costs.append(door.admit(token=str(n)))
+    assert not door.admission.is_open
+    for cost in costs:
+        door.admission.done(cost, End.IGNORED)
+    fates, refused = [], door.slot.counter("sluicegate_overload_refused_total", "syncs")
+    for n in range(200):
+        before = refused.value
+        found = door.admission.turned_away_at_once("syncs", 0, str(n))
+        assert refused.value == before + (found is not None)
+        if found is None:
+            door.admission.done(door.admit(token=str(n)), End.IGNORED)
+        else:
+            later = door.refused(token=str(n))
+            assert (found.problem, found.detail, found.members) == (later.problem, later.detail, later.members)
+            assert found.retry_after_s in range(1, 31)
+        fates.append(found is None)
+    assert 0 < sum(fates) < 200
 
 
 def test_who_sends_slowly_takes_bytes_and_no_turn() -> None:

@@ -259,6 +259,10 @@ class Controller:
         self._met.append(in_flight)
         return rank + share < self._bar and in_flight < self._bounds[rank]
 
+    def is_above(self, rank: Rank, share: float) -> bool:
+        """Whether the bar keeps it out as it stands: a look that counts nothing."""
+        return rank + share >= self._bar
+
     # What has happened
 
     def admitted(self) -> None:
