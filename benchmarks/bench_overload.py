@@ -6,7 +6,7 @@
 
     a  the store is slow (slow_gateway.py), the core is not: 1 to 50 times its rate, without and with retries
     b  the same store, a mix: sign-ups come through while samples of days gone by wait
-    c  the core itself: what a refusal costs beside a sync, and twice what it can serve.  A process that only
+    c  the core itself: what a refusal costs beside a sync, of one sample and of 20, and twice what it can serve.  A process that only
        spins takes half of the gateway's core: else a generator on another core could not offer twice as much,
        and a gateway with time to spare wakes once for each request, which is dearer than what is judged here
 
@@ -44,6 +44,7 @@ SIGNUPS_SHARE: Final = 0.05
 BEYOND: Final = 50  # up to it 0.9 of capacity is promised, from it on 0.8
 CALM: Final = 0.8  # of capacity: what is offered once the crowd has gone
 CONNECTIONS: Final = 64
+BATCH: Final = 20  # samples: the hours of a day awake, and what a phone brings that was away for one
 MEMBERS: Final = 2_000
 GRACE_S: Final = 20.0
 WARM_UP_S: Final = 1.0  # of a closed loop, before it is measured
@@ -221,7 +222,12 @@ class Bench:
         self._secret = sut.new_secret()
         tokens = sut.tokens(self._secret, MEMBERS, int(time.time()))
         now = datetime.now(UTC)
-        kinds = {"syncs": crowd.syncs(tokens, now), "backfill": crowd.syncs(tokens, now, crowd.BACKFILL_DAYS), "signups": crowd.signups(MEMBERS)}
+        kinds = {
+            "syncs": crowd.syncs(tokens, now),
+            "batches": crowd.syncs(tokens, now, samples=BATCH),
+            "backfill": crowd.syncs(tokens, now, days_ago=crowd.BACKFILL_DAYS),
+            "signups": crowd.signups(MEMBERS),
+        }
         self._probe = kinds["syncs"][0]
         self._files = {kind: str(directory / f"traffic-{kind}") for kind in kinds}
         for kind, requests in kinds.items():
@@ -241,7 +247,7 @@ class Bench:
         return False
 
     async def _run(self, found: Found) -> None:
-        refusing: Loop | None = None
+        refusing: dict[str, Loop] = {}
         async with self._gateway(is_slow=True) as slow:
             if "a" in self._parts:
                 await self._slow_store(slow, found)
@@ -251,18 +257,18 @@ class Bench:
             if "c" in self._parts:
                 say("c: refusals")
                 async with spinning(self._cores.servers):
-                    refusing = await self._closed_loop(slow)
-        if refusing is not None:
-            async with self._gateway(is_slow=False) as real, spinning(self._cores.servers):
-                await self._core(real, refusing, found)
+                    refusing = {kind: await self._closed_loop(slow, kind) for kind in ("syncs", "batches")}
+        for kind, loop in refusing.items():
+            async with self._gateway(is_slow=False, run=kind) as real, spinning(self._cores.servers):
+                await self._core(real, kind, loop, found)
         found.verdicts.append(report.honest_verdict(found.rows))
 
     # The gateway
 
     @asynccontextmanager
-    async def _gateway(self, *, is_slow: bool) -> AsyncIterator[servers.Server]:
+    async def _gateway(self, *, is_slow: bool, run: str = "") -> AsyncIterator[servers.Server]:
         """One worker: behind a slow store, or as it is shipped."""
-        name = "slow" if is_slow else "real"
+        name = "slow" if is_slow else f"real-{run}"
         command = sut.command(sut.ROOT, self._directory / name, self._where, self._secret)
         settings = self._directory / f"{name}.toml"
         shipped = (sut.ROOT / "benchmarks" / "gateway.toml").read_text()
@@ -328,37 +334,37 @@ class Bench:
 
     # c: the core is the limit
 
-    async def _core(self, real: servers.Server, refusing: Loop, found: Found) -> None:
-        times = self._times
-        say("c: saturation")
-        accepting = await self._closed_loop(real)
+    async def _core(self, real: servers.Server, kind: str, refusing: Loop, found: Found) -> None:
+        times, name = self._times, "c" if kind == "syncs" else f"c, {BATCH} samples each"
+        say(f"{name}: saturation")
+        accepting = await self._closed_loop(real, kind)
         costs = report.costs(accepting, refusing)
         capacity_per_s = accepting.accepted / accepting.seconds
         offered_per_s = 2 * capacity_per_s
-        say(f"c: 2x of {capacity_per_s:,.0f}/s")
+        say(f"{name}: 2x of {capacity_per_s:,.0f}/s")
         before_mb = rss_mb(real.process.pid)
-        measured = await self._step(real, {"syncs": offered_per_s}, recovers_at_per_s=CALM * capacity_per_s)
+        measured = await self._step(real, {kind: offered_per_s}, recovers_at_per_s=CALM * capacity_per_s)
         allowed_per_s = costs.goodput_allowed_per_s(offered_per_s, accepting.core_us_per_s)
-        of = self._row("c, 2x", measured, times.step, capacity_per_s=allowed_per_s)
-        found.tables.append(("c: the core is the limit; of capacity: of what the refusals' cost leaves", [of]))
+        of = self._row(f"{name}, 2x", measured, times.step, capacity_per_s=allowed_per_s)
+        found.tables.append((f"{name}: the core is the limit; of capacity: of what the refusals' cost leaves", [of]))
         had = ", ".join(f"{share:.0%}" for share in (refusing.core_us_per_s / 1e6, accepting.core_us_per_s / 1e6, measured.cpu_share))
         found.remarks += [
-            f"c: a sync accepted costs {costs.accepted_us:.0f} us of CPU, one refused {costs.refused_us:.0f} us; of its core it had {had} (refusing, accepting, 2x)",
-            f"c: saturated it serves {capacity_per_s:,.0f}/s; refusing the rest of twice as many leaves {allowed_per_s:,.0f}/s",
-            f"c, 2x: resident memory {before_mb:.0f} MB before, {measured.rss_mb:.0f} MB at the end",
+            f"{name}: a sync accepted costs {costs.accepted_us:.0f} us of CPU, one refused {costs.refused_us:.0f} us; of its core it had {had} (refusing, accepting, 2x)",
+            f"{name}: saturated it serves {capacity_per_s:,.0f}/s; refusing the rest of twice as many leaves {allowed_per_s:,.0f}/s",
+            f"{name}, 2x: resident memory {before_mb:.0f} MB before, {measured.rss_mb:.0f} MB at the end",
         ]
         found.verdicts += [
-            report.bound_verdict("c: cost of a refused / of an accepted request", costs.ratio, 1 / 2),
-            report.bound_verdict("c: the same, what we would like", costs.ratio, 1 / 3),
+            report.bound_verdict(f"{name}: cost of a refused / of an accepted request", costs.ratio, 1 / 2),
+            report.bound_verdict(f"{name}: the same, what we would like", costs.ratio, 1 / 3),
             report.goodput_verdict(of, 0.9)
             if allowed_per_s
-            else report.bound_verdict("c, 2x: refusing alone, in cores", costs.alone(offered_per_s, accepting), 1),
-            self._recovery(f"c, 2x to {CALM:g}x", measured),
+            else report.bound_verdict(f"{name}, 2x: refusing alone, in cores", costs.alone(offered_per_s, accepting), 1),
+            self._recovery(f"{name}, 2x to {CALM:g}x", measured),
         ]
 
-    async def _closed_loop(self, server: servers.Server) -> Loop:
+    async def _closed_loop(self, server: servers.Server, kind: str) -> Loop:
         """As many requests as 64 connections can send one after the other."""
-        port, path, pid = server.port, self._files["syncs"], server.process.pid
+        port, path, pid = server.port, self._files[kind], server.process.pid
         await self._closed.run(generator.Job(port=port, traffic=path, connections=CONNECTIONS, seconds=WARM_UP_S))
         before, before_s = cpu.read(pid), time.monotonic()
         answered = await self._closed.run(generator.Job(port=port, traffic=path, connections=CONNECTIONS, seconds=self._times.closed))

@@ -16,10 +16,10 @@ BACKFILL_DAYS: Final = 10
 _ADDRESSES: Final = 254 * 254
 
 
-def syncs(tokens: Sequence[str], now: datetime, days_ago: int = 0) -> list[bytes]:
-    """One sync of one sample per member, recorded so many days ago."""
+def syncs(tokens: Sequence[str], now: datetime, *, days_ago: int = 0, samples: int = 1) -> list[bytes]:
+    """One sync per member, recorded so many days ago."""
     then = now - timedelta(days=days_ago)
-    return [post("/v1/syncs", traffic.body(member, 0, 1, then), member, token) for member, token in enumerate(tokens)]
+    return [post("/v1/syncs", traffic.body(member, 0, samples, then), member, token) for member, token in enumerate(tokens)]
 
 
 def signups(count: int) -> list[bytes]:

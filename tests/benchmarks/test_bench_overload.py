@@ -75,7 +75,7 @@ def test_retry_after_is_read_off_an_answer() -> None:
 
 def test_the_gateway_reads_the_crowds_requests() -> None:
     """Else a 422 would be measured; and no two people share an address."""
-    (sync,) = crowd.syncs(["t"], NOW, crowd.BACKFILL_DAYS)
+    (sync,) = crowd.syncs(["t"], NOW, days_ago=crowd.BACKFILL_DAYS)
     head, _, body = sync.partition(b"\r\n\r\n")
     assert b"\r\nAuthorization: Bearer t\r\n" in head
     read = read_sync(body)
