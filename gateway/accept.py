@@ -13,7 +13,8 @@ from functools import lru_cache
 from typing import Final
 
 from aiohttp import web
-from aiohttp.http import HttpVersion10, HttpVersion11, RawRequestMessage
+from aiohttp.http import HttpVersion, HttpVersion10, HttpVersion11, RawRequestMessage
+from multidict import CIMultiDictProxy
 
 from gateway import logs
 from gateway.admit import Admission
@@ -83,7 +84,7 @@ class Front:
         """Answer one request; nothing it can contain makes this raise."""
         name, method, handler = self._route(request.raw_path)
         try:
-            _check_head(request)
+            _check_head(request.version, request.raw_path, request.headers)
             if method and request.method != method and not (request.method == "HEAD" and method == "GET"):
                 allow = "GET, HEAD" if method == "GET" else method
                 raise Refusal("method-not-allowed", f"want {allow}", headers=[("Allow", allow)])
@@ -117,12 +118,15 @@ class Front:
         anything odd, on connections that stay: whatever else there is to say, `handle` says it.
         """
         headers = message.headers
-        if message.path != "/v1/syncs" or message.method != "POST" or self.closes_connections or len(headers.getall("Host", ())) != 1:
+        is_plain = message.version == HttpVersion11 and not ("Upgrade" in headers or "Expect" in headers or "Transfer-Encoding" in headers)
+        if message.path != "/v1/syncs" or message.method != "POST" or self.closes_connections or not is_plain:
             return None
-        authorization = headers.getall("Authorization", ())
-        if len(authorization) != 1 or "Transfer-Encoding" in headers or "Expect" in headers:
+        try:
+            _check_head(message.version, message.path, headers)
+            body_head = read_head(headers, self._settings.body_bytes_max, self._settings.gzip_ratio_max)
+        except Refusal:
             return None
-        refusal = self._admission.turned_away_at_once("syncs", int(headers.get("Content-Length", "0")), authorization[0])
+        refusal = self._admission.turned_away_at_once("syncs", body_head.unfolded_bytes_max, headers.get("Authorization", ""))
         if refusal is None:
             return None
         self._refusals[refusal.problem.code].add()
@@ -151,7 +155,7 @@ class Front:
     async def _sync(self, request: web.BaseRequest) -> Answer:
         kind = "syncs"
         connection: Connection = request.protocol  # type: ignore[assignment]
-        body_head = read_head(request, self._settings.body_bytes_max, self._settings.gzip_ratio_max)
+        body_head = read_head(request.headers, self._settings.body_bytes_max, self._settings.gzip_ratio_max)
         authorization = request.headers.get("Authorization")
         cost_bytes = self._admission.admit(kind, body_head.unfolded_bytes_max, authorization or "", is_kept=connection.is_kept)
         end, began_s = End.IGNORED, self._clock.monotonic_s()
@@ -207,7 +211,7 @@ class Front:
 
     async def _signup(self, request: web.BaseRequest) -> Answer:
         kind = "signups"
-        body_head = read_head(request, self._settings.signup_bytes_max, self._settings.gzip_ratio_max)
+        body_head = read_head(request.headers, self._settings.signup_bytes_max, self._settings.gzip_ratio_max)
         connection: Connection = request.protocol  # type: ignore[assignment]
         address = self._address(request, connection)
         # By their address until passes exist: whatever else a client may write, it could draw its lot again with.
@@ -250,10 +254,10 @@ class Front:
             refusal.retry_after_s = max(refusal.retry_after_s or 0, self._admission.turned_away(cost_bytes))
 
     def _give_back(self, outcomes: Sequence[Outcome], paid_samples: Paid | None, paid: Paid | None) -> None:
-        """Refund what the store did not take in time: samples, and the request where nothing of it was kept."""
+        """Refund the samples the store did not take in time, and the request where nothing of it was kept."""
         if lost := _lost(outcomes):
             self._limits.refund(paid_samples, lost)
-            self._limits.refund(paid)
+        self._limits.refund(paid)
 
     async def _read(self, request: web.BaseRequest, head: BodyHead) -> bytes:
         """A body that is not all here yet."""
@@ -287,14 +291,13 @@ class Front:
         return self._replies.document(document.content_type, document.body, etag=document.etag, max_age_s=max_age_s, is_known=is_known)
 
 
-def _check_head(request: web.BaseRequest) -> None:
+def _check_head(version: HttpVersion, target: str, headers: CIMultiDictProxy[str]) -> None:
     """What the parser lets through and we do not.  Each closes the connection: what follows may be anything."""
-    is_current = request.version == HttpVersion11
-    if not is_current and request.version != HttpVersion10:
+    is_current = version == HttpVersion11
+    if not is_current and version != HttpVersion10:
         raise Refusal("bad-request", "want HTTP/1.1", close=True)
-    if request.raw_path[:1] != "/":
+    if target[:1] != "/":
         raise Refusal("bad-request", "want a request target that begins with /", close=True)
-    headers = request.headers
     hosts = headers.getall("Host", ())
     if len(hosts) != 1 and (hosts or is_current):
         raise Refusal("bad-request", "want exactly one Host", close=True)

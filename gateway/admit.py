@@ -55,7 +55,7 @@ class Admission:
         """Reserve room for a body of `length` bytes: returns the cost, to be given to `done`.
 
         Args:
-            token: the text that names who asks, unverified: one person's retries share one fate.
+            token: the text that names who asks, unverified, with or without a scheme: one person's retries share one fate.
             is_kept: its connection has had a request before: it may as well open another one elsewhere.
 
         Raises:
@@ -90,13 +90,11 @@ class Admission:
     def turned_away_at_once(self, kind: str, length: int, token: str) -> Refusal | None:
         """The refusal of who stands above the bar, for those who can be told before anything else is looked at.
 
-        None: ask `admit`.  The same fate either way: a look first, and only who stands above is counted as offered here.
+        None: ask `admit`.  The same fate either way, and counted once.
         """
-        overload, rank = self._overload, _RANKS[kind]
-        if overload.is_open:
+        if self._overload.is_open or self.is_draining or not self._deliverer.is_open(kind):
             return None
-        share = self._share(token)
-        if not overload.is_above(rank, share) or overload.is_admitted(rank, share, self._monotonic_s()):
+        if not self._overload.is_turned_away(_RANKS[kind], self._share(token), self._monotonic_s()):
             return None
         self._refused[kind].add()
         return Refusal("overloaded", _DETAIL["overloaded"], retry_after_s=self.turned_away(length + admission.REQUEST_OVERHEAD_BYTES))
@@ -106,20 +104,21 @@ class Admission:
         if self._overload.is_open:
             self._spread = (self._spread + _GOLDEN) % 1.0
             return self._spread
-        return share_of(token, self._now_us() // _HOUR_US, self._secret)
+        # Without a scheme, which may be spelled in many ways: else one could draw one's lot again.
+        return share_of((token.split() or [""])[-1], self._now_us() // _HOUR_US, self._secret)
 
     def turned_away(self, cost_bytes: int, code: Code = "overloaded") -> int:
         """Count who is refused for what all send together; returns when to come back, in seconds."""
         self._refused_bytes += cost_bytes
         return self.retry_after_s(code)
 
-    def done(self, cost_bytes: int, end: End, began_s: float = 0.0) -> None:
+    def done(self, cost_bytes: int, end: End, began_s: float) -> None:
         """The request has been answered; give back what `admit` reserved.
 
         Args:
             end: ANSWERED where some of it became durable.  Only that says how fast what is held will drain: a 401
                 takes no time, and a 503 means that nothing moves.
-            began_s: when its last byte had come, by the monotonic clock.
+            began_s: when it was admitted, or its last byte came where that was later; by the monotonic clock.
         """
         now_s = self._monotonic_s()
         self.bodies_bytes -= cost_bytes

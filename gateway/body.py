@@ -12,6 +12,7 @@ from aiohttp import StreamReader, web
 from aiohttp.http import HttpVersion11
 from aiohttp.http_exceptions import HttpProcessingError
 from msgspec import Struct
+from multidict import CIMultiDictProxy
 
 from gateway.board import Slot
 from gateway.check import unfold
@@ -28,13 +29,12 @@ class BodyHead(Struct, frozen=True):
     unfolded_bytes_max: int  # what it may take in memory: its declared length, or more where that is open
 
 
-def read_head(request: web.BaseRequest, bytes_max: int, gzip_ratio_max: int) -> BodyHead:
+def read_head(headers: CIMultiDictProxy[str], bytes_max: int, gzip_ratio_max: int) -> BodyHead:
     """What the head says of the body.
 
     Raises:
         Refusal: unsupported-media-type, unsupported-encoding, length-required, body-too-large.
     """
-    headers = request.headers
     if headers.get("Content-Type") != "application/json" and not _is_json(headers.get("Content-Type", "")):
         raise Refusal("unsupported-media-type", "want Content-Type: application/json in UTF-8")
     encoding = ",".join(headers.getall("Content-Encoding")).strip().lower() if "Content-Encoding" in headers else ""
@@ -42,7 +42,7 @@ def read_head(request: web.BaseRequest, bytes_max: int, gzip_ratio_max: int) -> 
         raise Refusal("unsupported-encoding", "want gzip or no Content-Encoding", headers=[("Accept-Encoding", "gzip")])
     length_text = headers.get("Content-Length")
     if length_text is not None:
-        length = int(length_text)  # the parser lets digits alone through
+        length = _length(length_text)
     elif "Transfer-Encoding" in headers:
         length = bytes_max  # chunked: as much as is allowed may come
     else:
@@ -52,6 +52,11 @@ def read_head(request: web.BaseRequest, bytes_max: int, gzip_ratio_max: int) -> 
     if encoding == "gzip":
         return BodyHead(True, bytes_max, min(length * gzip_ratio_max, bytes_max))
     return BodyHead(False, bytes_max, length)
+
+
+def _length(text: str) -> int:
+    """The parser lets digits alone through, but any number of them, which int() does not take."""
+    return int(text) if len(text) < _DIGITS_MAX else int(text.lstrip("0")[:_DIGITS_MAX] or "0")
 
 
 def _too_large(bytes_max: int) -> Refusal:
@@ -140,4 +145,5 @@ class Bodies:
         return bytes(body)
 
 
+_DIGITS_MAX: Final = 19  # of more than any length can be; cut there it still is
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"

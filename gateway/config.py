@@ -38,9 +38,14 @@ _PORT_MAX: Final = 65_535
 # How long a connection made in the last moment before accepting ends may take to send its request.
 LAST_REQUEST_S: Final = 1.0
 
+# Three may be enforced; each of the others is a shadow, and one more question to Redis per request.
+POLICIES_MAX: Final = 16
+
 Milliseconds = Annotated[int, Meta(ge=1, le=600_000)]
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
-Bind = Annotated[str, Meta(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^:\s]+):[0-9]{1,5}$")]
+# \Z ends every pattern: `$` would let a newline follow.
+Bind = Annotated[str, Meta(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^:\s]+):[0-9]{1,5}\Z")]
+Topic = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9._-]{1,249}\Z")]
 
 
 class Http(Struct, frozen=True, forbid_unknown_fields=True):
@@ -95,8 +100,8 @@ class Deliver(Struct, frozen=True, forbid_unknown_fields=True):
     """The way into Kafka."""
 
     bootstrap: Annotated[str, Meta(min_length=3)] = "127.0.0.1:9092"
-    syncs_topic: Annotated[str, Meta(pattern=r"^[a-zA-Z0-9._-]{1,249}$")] = "syncs.v1"
-    signups_topic: Annotated[str, Meta(pattern=r"^[a-zA-Z0-9._-]{1,249}$")] = "signups.v1"
+    syncs_topic: Topic = "syncs.v1"
+    signups_topic: Topic = "signups.v1"
     allow_single_copy: bool = False
     linger_ms: Annotated[float, Meta(ge=0, le=1_000)] = 2.0
     timeout_ms: Milliseconds = 5_000
@@ -128,12 +133,12 @@ class LimitPolicy(Struct, frozen=True, forbid_unknown_fields=True):
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     """Token buckets in Redis: who may send how much."""
 
-    decide_timeout_ms: Annotated[int, Meta(ge=1, le=5_000)] = 30
+    decide_timeout_ms: Annotated[int, Meta(ge=1, le=100)] = 30
     prefix: Annotated[str, Meta(pattern=r"^[\x21-\x7a|~]{1,64}\Z")] = "sluicegate:limit:"
     memory_max: Annotated[int, Meta(ge=1, le=10_000_000)] = 100_000
     newcomers_per_s: Annotated[float, Meta(gt=0, le=100_000)] = 500.0
     newcomers_burst: Annotated[int, Meta(ge=1, le=1_000_000)] = 20_000
-    policies: tuple[LimitPolicy, ...] = (
+    policies: Annotated[tuple[LimitPolicy, ...], Meta(max_length=POLICIES_MAX)] = (
         LimitPolicy(
             "syncs",
             "syncs",
@@ -198,6 +203,15 @@ def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Config:
     source = str(path) if path else "defaults"
     config = _convert(settings, source)
     return _checked(_with_environment(config, environ), source)
+
+
+def reloaded(running: Config, fresh: Config) -> Config:
+    """What is in force after SIGHUP: notices and limits of the fresh settings, all else as it runs.
+
+    The prefix of the buckets stays as well: under another one everybody would begin with full buckets.
+    """
+    limits = msgspec.structs.replace(fresh.limits, prefix=running.limits.prefix)
+    return msgspec.structs.replace(running, notices=fresh.notices, limits=limits)
 
 
 def _convert(settings: Mapping[str, object], source: str) -> Config:

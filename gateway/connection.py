@@ -16,6 +16,8 @@ What is private in aiohttp and used here (3.14; tests/system/test_connections.py
   _messages              the queue; only looked at, and its last entry told to be the last
   _waiter                pending exactly while the handler waits for a request
   _request_count         heads parsed, those turned away too; _request_in_progress: one is with accept.py
+  _next_keepalive_close_time  when an idle connection ends; moved on by a request that was turned away
+  _keepalive_timeout     by so much
   _task_handler          the handler's task, looked at once, when it is made
   _reading_paused        a body's reader holds more than it should; only looked at
 """
@@ -142,6 +144,7 @@ class Connection(RequestHandler):
         if answer is None:
             return False
         self._request_count += 1
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         self._pipe.write(answer)
         return True
 

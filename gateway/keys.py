@@ -29,6 +29,7 @@ from msgspec import Meta, Struct
 from gateway.errors import ConfigError
 
 _SECRET_BYTES_MIN = 32  # RFC 7518 section 3.2: an HS256 key is at least as long as its hash
+_LIMITS_BYTES_MIN = 16  # who guesses it finds users by the hashes in Redis: 128 bits nobody tries
 
 
 class TokenKey(Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,7 +94,7 @@ def load(path: Path) -> Keys:
     """Read and check the keys file.
 
     Raises:
-        ConfigError: missing, unreadable, not of the form above, a kid used twice, a short secret.
+        ConfigError: missing, unreadable, not of the form above, a kid used twice, a secret that is too short.
     """
     try:
         keys = msgspec.json.decode(path.read_bytes(), type=Keys)
@@ -107,7 +108,18 @@ def load(path: Path) -> Keys:
     _check(keys.tokens, path)
     if not keys._limits_source:  # noqa: SLF001 - its own
         raise ConfigError(f"keys file {path}: want `limits`, a secret in base64url: without tickets and HS256 there is no other")
+    if _length(keys._limits_source) < _LIMITS_BYTES_MIN:  # noqa: SLF001
+        named = "limits" if keys.limits else f"tickets kid {keys.tickets[0].kid}, in place of `limits`"
+        raise ConfigError(f"keys file {path}: {named}: want at least {_LIMITS_BYTES_MIN} bytes in base64url")
     return keys
+
+
+def _length(secret: str) -> int:
+    """Bytes of a secret in base64url; 0 where it is none."""
+    try:
+        return len(unbase64url(secret))
+    except ValueError:
+        return 0
 
 
 def _check(tokens: Sequence[TokenKey], path: Path) -> None:
@@ -119,11 +131,7 @@ def _check(tokens: Sequence[TokenKey], path: Path) -> None:
     for key in tokens:
         if key.alg != "HS256":
             continue
-        try:
-            enough = len(key.verifying) >= _SECRET_BYTES_MIN
-        except ValueError:
-            enough = False
-        if not enough:
+        if _length(key.key) < _SECRET_BYTES_MIN:
             raise ConfigError(f"keys file {path}: tokens kid {key.kid}: want at least {_SECRET_BYTES_MIN} bytes in base64url")
 
 

@@ -17,8 +17,9 @@ Source: draft-ietf-httpapi-ratelimit-headers-10 for the fields.
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from hashlib import blake2b
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec import Struct
 
@@ -28,11 +29,11 @@ from gateway.core.address import network_of, place_of
 from gateway.core.light import INDEX, REASONS
 from gateway.errors import Refusal
 from ratelimit.bucket import Limit
-from ratelimit.limiter import Limiter
+from ratelimit.limiter import Answer, Limiter
 from ratelimit.policy import Decision, Policy, Rule, Source
 
 _HASH_BYTES: Final = 10
-_REMEMBERED_MAX: Final = 32_768  # of keys made for an address and a user, 0.5 kB each; to make them again costs 4 µs
+_REMEMBERED_MAX: Final = 16_384  # of keys made for an address and a user, 0.75 kB each; to make them again costs 4 µs
 _NEWCOMERS: Final = "newcomers"
 _OURS: Final = frozenset({"global", "route"})
 
@@ -59,10 +60,19 @@ class Paid(Struct, frozen=True, gc=False):
     """What was charged, and where, to be given back if it left nothing behind."""
 
     kind: str
-    policy: Policy
+    policy: Policy | None  # None: only shadows were
     keys: _Keys
     tokens: int
     source: Source
+    shadows: "Sequence[_Measured]" = ()
+
+
+class _Measured(NamedTuple):
+    """What a shadow policy was asked; nobody waits for its answer."""
+
+    policy: Policy
+    keys: _Keys
+    answer: Answer
 
 
 class Limits:
@@ -76,6 +86,8 @@ class Limits:
         self._counters = {
             "answers": slot.counters_by("sluicegate_limiter_answers_total"),
             "calls": slot.counters_by("sluicegate_limiter_calls_total"),
+            "lost": slot.counters_by("sluicegate_limiter_lost_total"),
+            "alone": {"": slot.counter("sluicegate_limiter_alone_tokens_total")},
             "degraded": {"": slot.counter("sluicegate_limiter_degraded_seconds_total")},
         }
         self._shown: dict[tuple[str, str], int] = {}
@@ -117,11 +129,10 @@ class Limits:
         Raises:
             Refusal: rate-limited, or overloaded for a limit that is ours.
         """
-        if kind in self._shadows:
-            self._measure(kind, address, user, 1)
+        shadows = self._measure(kind, address, user) if kind in self._shadows else ()
         enforced = self._enforced.get(kind)
         if enforced is None:
-            return None
+            return Paid(kind, None, (), 0, "store", shadows) if shadows else None
         keys = enforced[address, user]
         decision = self._limiter.take(enforced.policy, keys)
         if not isinstance(decision, Decision):
@@ -129,7 +140,7 @@ class Limits:
         results = self._results[kind]
         if decision.granted:
             results["admitted"].add()
-            return Paid(kind, enforced.policy, keys, 1, decision.source)
+            return Paid(kind, enforced.policy, keys, 1, decision.source, shadows)
         results[_by(enforced.policy, decision)].add()
         raise _refusal(enforced.policy, decision)
 
@@ -139,11 +150,12 @@ class Limits:
         The first sample is paid for with the request.
         """
         kind = "samples"
-        if samples > 1 and kind in self._shadows:
-            self._measure(kind, address, user, samples - 1)
-        enforced = self._enforced.get(kind)
-        if enforced is None or samples <= 1:
+        if samples <= 1:
             return samples, 0, None
+        shadows = self._measure(kind, address, user, samples) if kind in self._shadows else ()
+        enforced = self._enforced.get(kind)
+        if enforced is None:
+            return samples, 0, Paid(kind, None, (), 0, "store", shadows) if shadows else None
         tokens = min(samples - 1, enforced.policy.burst)
         keys = enforced[address, user]
         decision = self._limiter.take(enforced.policy, keys, tokens, kind="some")
@@ -151,7 +163,7 @@ class Limits:
             decision = await decision
         results = self._results[kind]
         results["admitted"].add(1 + decision.granted)
-        paid = Paid(kind, enforced.policy, keys, decision.granted, decision.source)
+        paid = Paid(kind, enforced.policy, keys, decision.granted, decision.source, shadows)
         left = samples - 1 - decision.granted
         if not left:
             return samples, 0, paid
@@ -161,8 +173,12 @@ class Limits:
 
     def refund(self, paid: Paid | None, tokens: int = 1) -> None:
         """Give tokens back to where they came from, no more than were paid: they left nothing behind, by our fault."""
-        tokens = min(tokens, paid.tokens) if paid is not None else 0
-        if paid is not None and tokens:
+        if paid is None:
+            return
+        for shadow in paid.shadows:
+            self._when_known(shadow.answer, partial(self._refund_shadow, shadow, tokens))
+        tokens = min(tokens, paid.tokens)
+        if paid.policy is not None and tokens:
             self._limiter.refund(paid.policy, paid.keys, tokens, paid.source)
             self._results[paid.kind]["refunded"].add(tokens)
 
@@ -175,9 +191,13 @@ class Limits:
             ("answers", "local"): counts.local,
             ("answers", "open"): counts.open,
             ("answers", "closed"): counts.closed,
-            ("calls", "answered"): counts.calls - counts.timeouts - counts.store_errors,
-            ("calls", "late"): counts.timeouts,
+            ("calls", "answered"): counts.answered,
+            ("calls", "late"): counts.late,
             ("calls", "failed"): counts.store_errors,
+            ("lost", "full"): counts.full,
+            ("lost", "refunds"): counts.refunds_lost,
+            ("lost", "beats"): counts.beats_lost,
+            ("alone", ""): counts.alone_tokens,
             ("degraded", ""): int(limiter.degraded_s),
         }
         for (family, label), value in now.items():
@@ -192,19 +212,31 @@ class Limits:
         self._gauges["limiter_degraded"].set(limiter.is_degraded)
         self._gauges["limiter_workers"].set(limiter.live_workers)
 
-    def _measure(self, kind: str, address: str, user: str, tokens: int) -> None:
-        """Ask the shadow policies too, and only count what they say."""
-        results = self._results[kind]
-
-        def count(decision: Decision) -> None:
-            results["shadow_admitted" if decision.granted else "shadow_refused"].add()
-
+    def _measure(self, kind: str, address: str, user: str, samples: int = 0) -> Sequence[_Measured]:
+        """Ask the shadow policies as the enforced one is asked, and only count what they say."""
+        asked = []
         for shadow in self._shadows[kind]:
-            decision = self._limiter.take(shadow.policy, shadow[address, user], min(tokens, shadow.policy.burst))
-            if isinstance(decision, Decision):
-                count(decision)
-            else:
-                decision.add_done_callback(lambda done: None if done.cancelled() else count(done.result()))
+            policy, keys = shadow.policy, shadow[address, user]
+            answer = self._limiter.take(policy, keys, min(samples - 1, policy.burst), kind="some") if samples else self._limiter.take(policy, keys)
+            self._when_known(answer, partial(self._count_shadow, kind, max(samples, 1)))
+            asked.append(_Measured(policy, keys, answer))
+        return asked
+
+    def _count_shadow(self, kind: str, wanted: int, decision: Decision) -> None:
+        passed = decision.granted + (wanted > 1)  # the first sample is paid for with the request
+        self._results[kind]["shadow_admitted"].add(passed)
+        self._results[kind]["shadow_refused"].add(wanted - passed)
+
+    def _refund_shadow(self, shadow: _Measured, tokens: int, decision: Decision) -> None:
+        if tokens := min(tokens, decision.granted):
+            self._limiter.refund(shadow.policy, shadow.keys, tokens, decision.source)
+
+    @staticmethod
+    def _when_known(answer: Answer, tell: Callable[[Decision], None]) -> None:
+        if isinstance(answer, Decision):
+            tell(answer)
+        else:
+            answer.add_done_callback(lambda done: None if done.cancelled() else tell(done.result()))
 
     def _hash(self, what: str, identity: str) -> bytes:
         return blake2b(identity.encode(), digest_size=_HASH_BYTES, key=self._secret, person=what.encode()).hexdigest().encode()

@@ -134,9 +134,22 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
     Metric(
         "sluicegate_limiter_calls_total",
         "counter",
-        "Script calls to Redis by how they ended; one carries the decisions of a tick.",
+        "Script calls to Redis by how they ended; one carries the decisions of a tick. `late`: answered when nobody waited any more.",
         "`late` or `failed` grow: look at Redis' latency and log; raise limits.decide_timeout_ms only for a slow network.",
         (("result", ("answered", "late", "failed")),),
+    ),
+    Metric(
+        "sluicegate_limiter_alone_tokens_total",
+        "counter",
+        "Tokens granted without Redis, by on_error `local` or `open`: of all policies together no more than so many were admitted beyond their limits.",
+        "More than what is behind can take: make Redis quicker, or on_error `closed` for what must not be exceeded.",
+    ),
+    Metric(
+        "sluicegate_limiter_lost_total",
+        "counter",
+        "What did not reach Redis: asks that found the line full, refunds while it was away, beats by which workers count each other.",
+        "`full`: Redis decides less than one worker asks, look at its CPU; `refunds`: who was refunded waits a little longer; `beats`: Redis is away.",
+        (("what", ("full", "refunds", "beats")),),
     ),
     Metric(
         "sluicegate_redis_reason",

@@ -25,7 +25,6 @@ import sys
 from pathlib import Path
 from typing import Final
 
-import msgspec
 from aiohttp import web
 
 from gateway import config as configuration
@@ -337,15 +336,18 @@ class Supervisor:
             secrets = keys.load(fresh.keys_path)
             identity.check_keys(secrets.tokens)
             Documents(fresh.notices.file, fresh.notices.max_age_s)  # raises here what would make each worker complain
-            for seat in self._seats:
-                seat.tell(Reload(secrets, fresh.limits, fresh.notices.file))
         except ConfigError as exc:
             logs.error("reload changed nothing", reason=str(exc))
             return
         if secrets.limits_secret != self._limits_secret:
             logs.warning("the secret of the limits stays until the next start", reason="another would give everybody new buckets")
+        if fresh.limits.prefix != self._config.limits.prefix:
+            kept = self._config.limits.prefix
+            logs.warning("limits.prefix stays until the next start", reason="another would give everybody new buckets", kept=kept, refused=fresh.limits.prefix)
         self._keys = secrets
-        self._config = msgspec.structs.replace(self._config, notices=fresh.notices, limits=fresh.limits)
+        self._config = configuration.reloaded(self._config, fresh)
+        for seat in self._seats:
+            seat.tell(Reload(secrets, self._config.limits, self._config.notices.file))
         logs.info("reloaded", takes_effect="keys, notices, limits.policies and newcomers; anything else at the next start")
 
 

@@ -3,12 +3,12 @@
 Pure: the limiter tells what its calls did and when; here stands what follows.
 
     closed ──did_fail──▶ open: nobody waits for the store     any call that raised, or that somebody waited
-       ▲                   │                                  `timeout_s` for
+       ▲                   │                                  `timeout_s` for; where nobody asks, a beat that raised
        └──did_answer───────┘                                  within `timeout_s`, and not while held
 
 While open one call is a question whether the store is back: every `PROBE_S`, and at once when a call
 that was given up is answered after all, for that is how a frozen store wakes.  So one slow call
-costs the time it was late plus one round trip.
+costs the time it was late plus one round trip.  Before any ask has failed the questions are beats.
 
 A store that comes and goes would make somebody wait `timeout_s` at each going.  So who trips again within
 `QUIET_S` of closing stays open, unasked, for the next of `HOLDS_S`: no more than one trip a second in the

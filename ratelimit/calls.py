@@ -33,6 +33,7 @@ CALLS_MAX: Final = 2  # one is decided while the next travels; more would only w
 OUT_MAX: Final = CALLS_MAX + 1  # with so many out nobody asks whether the store is back: each holds a connection until the store lets go of it
 LATE_S: Final = 0.005  # a timer so late was held up by this process, which then read no answers either
 LOOKS_MAX: Final = 20  # however often it stands still, after so many the store is not waited for
+TURNS: Final = 3  # of the loop, until an answer that is in the socket is heard: one finds it, one reads it, one wakes the call
 NEVER_S: Final = float("inf")
 
 
@@ -84,9 +85,10 @@ class Calls:
         self._line: deque[Call] = deque()
         self._in_flight: list[Call] = []  # those somebody waits for, at most CALLS_MAX
         self._out: set[Call] = set()  # sent and not answered, given up or not
-        self._watch: asyncio.TimerHandle | None = None
+        self._watch: asyncio.Handle | None = None
         self._probe: asyncio.TimerHandle | None = None
         self._last_ask: Ask | None = None
+        self._answered_s = -NEVER_S  # the last answer came
         self._loop: asyncio.AbstractEventLoop
 
     def enter(self, ask: Ask) -> asyncio.Future[Decision] | None:
@@ -100,6 +102,23 @@ class Calls:
         if len(call.asks) >= ASKS_MAX:
             self._filling = None
         return future
+
+    @property
+    def asks_by_itself(self) -> bool:
+        """It has an ask to put the question with whether the store is back; else beats are the only question."""
+        return self._last_ask is not None
+
+    def beat_was_answered(self, sent_s: float) -> None:
+        """The store took a beat: as good as an answer."""
+        self.breaker.did_answer(self._monotonic_s(), sent_s)
+
+    def beat_was_lost(self, sent_s: float) -> None:
+        """A beat raised: as good as a call that did, unless an ask knows better or is about to.
+
+        So who asks is none the worse for it: one connection may break while the others answer.
+        """
+        if not self._in_flight and self._answered_s < sent_s:
+            self._trip("away")
 
     def close(self) -> None:
         """Tell whoever waits, and stop the timers."""
@@ -162,7 +181,8 @@ class Calls:
     # From an answer to those who wait
 
     def _answered(self, call: Call, decisions: Sequence[Decision]) -> None:
-        self.breaker.did_answer(self._monotonic_s(), call.sent_s)
+        now_s = self._answered_s = self._monotonic_s()
+        self.breaker.did_answer(now_s, call.sent_s)
         self._done(call)
         granted = refused = 0
         for ask, future, decision in zip(call.asks, call.futures, decisions, strict=True):
@@ -173,9 +193,14 @@ class Calls:
                 self._learn(ask, decision, call.sent_s)
             if not future.done():  # told alone(), or its waiter was cancelled
                 future.set_result(decision)
+        counts = self._counts
+        if now_s - call.sent_s > self._timeout_s or call.is_given_up:
+            counts.late += 1
+        else:
+            counts.answered += 1
         if not call.is_given_up:  # those are counted as what they were told
-            self._counts.allowed += granted
-            self._counts.refused += refused
+            counts.allowed += granted
+            counts.refused += refused
 
     def _lost(self, call: Call) -> None:
         self._counts.store_errors += 1
@@ -201,8 +226,11 @@ class Calls:
         # Not below a millisecond: uvloop rounds to whole ones, and would turn on the spot until the rest is over.
         self._watch = self._loop.call_later(max(due_s - now_s, 0.001), self._look, due_s)
 
-    def _look(self, due_s: float, looks: int = 1) -> None:
-        """Whether the oldest ask has waited long enough.  Args: due_s: when this look was planned for."""
+    def _look(self, due_s: float, looks: int = 1, turns: int = 0) -> None:
+        """Whether the oldest ask has waited long enough.
+
+        Args: due_s: when this look was planned for; turns: of the loop since it found the store late.
+        """
         self._watch = None
         now_s = self._monotonic_s()
         oldest_s = min([call.asked_s for call in self._in_flight], default=NEVER_S)
@@ -213,6 +241,9 @@ class Calls:
         elif now_s - due_s > LATE_S and looks < LOOKS_MAX:
             # This process stood still and proves nothing about the store: what has arrived meanwhile is read first.
             self._watch = self._loop.call_later(LATE_S, self._look, now_s + LATE_S, looks + 1)
+        elif turns < TURNS:
+            # A look that is due at the very end of a standstill is not late itself, and the answer has been there for long.
+            self._watch = self._loop.call_soon(self._look, now_s, looks, turns + 1)
         else:
             self._counts.timeouts += 1
             self._trip("slow")

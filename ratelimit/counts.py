@@ -14,10 +14,12 @@ class Counts:
     open: int = 0
     closed: int = 0
     alone_tokens: int = 0  # granted without the store, "local" or "open": more cannot have been too much
-    calls: int = 0
+    calls: int = 0  # sent, questions whether the store is back included; each that is over is in one of the next three
+    answered: int = 0  # in time
+    late: int = 0  # answered when nobody waited any more, or would have
+    store_errors: int = 0  # raised
     asks: int = 0  # in these calls
     timeouts: int = 0  # the store went away because an ask had waited too long
-    store_errors: int = 0  # calls that raised
     full: int = 0  # asks that found the line full
     refunds_lost: int = 0  # what the store was owed while it was away
     beats_lost: int = 0

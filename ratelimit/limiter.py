@@ -128,7 +128,7 @@ class Limiter:
 
     @property
     def reason(self) -> Reason:
-        """Why: an ask waited too long, or a call raised."""
+        """Why: an ask waited too long, or a call or a beat raised."""
         return self._breaker.reason
 
     @property
@@ -150,23 +150,37 @@ class Limiter:
     async def run(self) -> None:
         """Say every second that this worker lives, for ever; the caller makes it a task and cancels it.
 
+        A lost beat counts as a call that raised, so a store is known to be away though nobody asks.
+
         Raises: what a store raises that is not StoreAway; failed() tells it too.
         """
         try:
             while True:
-                if not self._breaker.is_open:
+                if not self._breaker.is_open or self._is_beat_the_question:
                     await self._beat()
-                await asyncio.sleep(BEAT_S)
+                await asyncio.sleep(self._until_beat_s())
         except Exception as exc:
             self._failure = exc
             raise
 
+    @property
+    def _is_beat_the_question(self) -> bool:
+        """The store is away and has never failed an ask, with which to ask whether it is back."""
+        return self._breaker.is_open and not self._calls.asks_by_itself
+
+    def _until_beat_s(self) -> float:
+        return min(max(self._breaker.probe_at_s - self._monotonic_s(), 0.0), BEAT_S) if self._is_beat_the_question else BEAT_S
+
     async def _beat(self) -> None:
+        sent_s = self._monotonic_s()
         try:
             # Shielded: calls are never cancelled, not by the end either.
             self._heard.append(await asyncio.shield(self._store.beat(self._worker, ALIVE_S)))
         except StoreAway:
             self.counts.beats_lost += 1
+            self._calls.beat_was_lost(sent_s)
+        else:
+            self._calls.beat_was_answered(sent_s)
 
     def close(self) -> None:
         """Answer whoever waits, by on_error, and stop the timers; the store is its owner's to close."""

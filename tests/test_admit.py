@@ -1,7 +1,6 @@
 """The state around the rules of admission."""
 
 import contextlib
-import json
 from typing import Any, cast
 
 import pytest
@@ -9,15 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.admit import Admission
-from gateway.check import check_sync
 from gateway.core.admission import REQUEST_OVERHEAD_BYTES
-from gateway.core.event import Forge
 from gateway.core.overload import End, Policy
 from gateway.deliver import Deliverer
 from gateway.errors import Refusal
-from gateway.identity import Member
 from tests.fakes import FakeClock, new_slot
-from tests.system.gateway import sample, sync
 
 
 class Store:
@@ -62,7 +57,7 @@ def test_what_is_admitted_is_held_until_it_is_done() -> None:
     assert door.gauge == cost
     door.store.held_bytes = 500
     assert door.gauge == cost + 500
-    door.admission.done(cost, End.ANSWERED)
+    door.admission.done(cost, End.ANSWERED, 0.0)
     assert door.gauge == 500
 
 
@@ -72,7 +67,7 @@ def test_bodies_and_records_share_one_bound() -> None:
     door.store.held_bytes = REQUEST_OVERHEAD_BYTES
     cost = door.admit()
     assert door.refused().problem.code == "overloaded"
-    door.admission.done(cost, End.ANSWERED)
+    door.admission.done(cost, End.ANSWERED, 0.0)
     assert door.refused(1).problem.code == "overloaded"
     door.admit()
 
@@ -114,7 +109,7 @@ def test_the_wait_follows_the_rate_at_which_requests_are_answered() -> None:
     """A steady 100 kB/s, then 1 MB held: about ten seconds."""
     door = Door(bound=10**9)
     for _ in range(60):
-        door.admission.done(door.admit(100_000 - REQUEST_OVERHEAD_BYTES), End.ANSWERED)
+        door.admission.done(door.admit(100_000 - REQUEST_OVERHEAD_BYTES), End.ANSWERED, 0.0)
         door.clock.advance(1)
     door.store.held_bytes = 1_000_000
     door.admission.show()
@@ -125,9 +120,9 @@ def test_answers_that_stored_nothing_promise_no_rate() -> None:
     """However many 401s are answered in a second, those who wait for the store wait as long."""
     door = Door(bound=10**9)
     for _ in range(60):
-        door.admission.done(door.admit(100_000 - REQUEST_OVERHEAD_BYTES), End.ANSWERED)
+        door.admission.done(door.admit(100_000 - REQUEST_OVERHEAD_BYTES), End.ANSWERED, 0.0)
         for _ in range(50):
-            door.admission.done(door.admit(100_000 - REQUEST_OVERHEAD_BYTES), End.IGNORED)
+            door.admission.done(door.admit(100_000 - REQUEST_OVERHEAD_BYTES), End.IGNORED, 0.0)
         door.clock.advance(1)
     door.store.held_bytes = 1_000_000
     door.admission.show()
@@ -139,7 +134,7 @@ def test_quiet_seconds_lower_the_rate(is_shown: bool, want: range) -> None:
     """Nine of them leave 0.7 ** 9 of it, so 100 kB take 25 s; looked at only after the gap, its average counts."""
     door = Door(bound=10**9)
     for _ in range(60):
-        door.admission.done(door.admit(100_000 - REQUEST_OVERHEAD_BYTES), End.ANSWERED)
+        door.admission.done(door.admit(100_000 - REQUEST_OVERHEAD_BYTES), End.ANSWERED, 0.0)
         door.clock.advance(1)
     for _ in range(9):
         if is_shown:
@@ -153,7 +148,7 @@ def test_quiet_seconds_lower_the_rate(is_shown: bool, want: range) -> None:
 def test_those_refused_in_this_second_lengthen_the_wait_of_the_next() -> None:
     door = Door(bound=200_000)
     for _ in range(60):
-        door.admission.done(door.admit(100_000 - REQUEST_OVERHEAD_BYTES), End.ANSWERED)
+        door.admission.done(door.admit(100_000 - REQUEST_OVERHEAD_BYTES), End.ANSWERED, 0.0)
         door.clock.advance(1)
     door.store.held_bytes = 200_000
     before = spread(door)
@@ -172,14 +167,14 @@ def test_the_bound_holds_and_everything_is_given_back(steps: list[tuple[str, int
                 with contextlib.suppress(Refusal):
                     costs.append(door.admit(number))
             case "done" if costs:
-                door.admission.done(costs.pop(number % len(costs)), End.ANSWERED if number % 3 else End.LOST)
+                door.admission.done(costs.pop(number % len(costs)), End.ANSWERED if number % 3 else End.LOST, 0.0)
             case "wait":
                 door.clock.advance(number / 1_000)
             case "away":
                 door.store.takes = bool(number % 2)
         assert 0 <= sum(costs) == door.admission.bodies_bytes <= 100_000
     for cost in costs:
-        door.admission.done(cost, End.ANSWERED)
+        door.admission.done(cost, End.ANSWERED, 0.0)
     assert door.admission.bodies_bytes == 0
 
 
@@ -212,47 +207,27 @@ def test_at_once_or_later_it_is_the_same_fate_and_counted_once() -> None:
         for n in range(60):
             with contextlib.suppress(Refusal):
                 costs.append(door.admit(token=str(n)))
-    assert not door.admission.is_open
+    assert [door.admission.is_open] == [False]
     for cost in costs:
-        door.admission.done(cost, End.IGNORED)
+        door.admission.done(cost, End.IGNORED, 0.0)
     fates, refused = [], door.slot.counter("sluicegate_overload_refused_total", "syncs")
     for n in range(200):
         before = refused.value
-        found = door.admission.turned_away_at_once("syncs", 0, str(n))
+        door.clock.advance(0.001)
+        found = door.admission.turned_away_at_once("syncs", 0, f"Bearer {n}")
         assert refused.value == before + (found is not None)
         if found is None:
-            door.admission.done(door.admit(token=str(n)), End.IGNORED)
+            door.admission.done(door.admit(token=f"bEARER \t{n} "), End.IGNORED, 0.0)
         else:
-            later = door.refused(token=str(n))
+            later = door.refused(token=f"BEARER  {n}")
             assert (found.problem, found.detail, found.members) == (later.problem, later.detail, later.members)
             assert found.retry_after_s in range(1, 31)
         fates.append(found is None)
     assert 0 < sum(fates) < 200
 
 
-def test_who_sends_slowly_takes_bytes_and_no_turn() -> None:
-    door = Door(bound=10**9)
-    for _ in range(200):
-        door.admit(1_000)
-        door.admission.awaits_body()
-    door.admit()
-    assert door.gauge == 201 * REQUEST_OVERHEAD_BYTES + 200_000
-    door.admission.has_body()
-    assert door.slot.gauge("sluicegate_overload_in_flight").value == 1
-
-
-def test_days_gone_by_wait_under_pressure_and_today_does_not() -> None:
-    door = Door(bound=10**9)
-    samples = [
-        sample(1, day="2026-01-27"),
-        sample(2, day="2026-01-20"),
-        sample(3, day="2026-01-27", steps=None),
-        sample(4, day="2026-99-99"),
-        sample(5, day="2026-01-26"),
-    ]
-    body = json.dumps(sync(*samples)).encode()
-    checked = check_sync(Forge("w"), Member("u1", b"u1", 0, 1e12), body, door.clock.now_us)
-    assert door.admission.shed(checked) == ()
+def pressed(door: Door) -> None:
+    """Put the bar down."""
     for n in range(int(Policy().limit_start)):
         door.admit(token=str(n))
     for _ in range(2):  # as full as it is for a tick
@@ -260,5 +235,29 @@ def test_days_gone_by_wait_under_pressure_and_today_does_not() -> None:
         for n in range(50):
             with contextlib.suppress(Refusal):
                 door.admit(token=str(n))
-    assert door.admission.shed(checked) == [1]  # of the records: the invalid sample has none
-    assert door.slot.counter("sluicegate_overload_refused_total", "backfill").value == 1
+    assert not door.admission.is_open
+
+
+def test_what_comes_before_overload_is_said_first() -> None:
+    """While Kafka takes nothing the answer says that nothing is kept; while draining it is another server's turn."""
+    door = Door(bound=10**9)
+    pressed(door)
+    assert door.admission.turned_away_at_once("syncs", 0, "anybody") is not None
+    door.store.takes = False
+    assert door.admission.turned_away_at_once("syncs", 0, "anybody") is None
+    door.store.takes = True
+    door.admission.is_draining = True
+    assert door.admission.turned_away_at_once("syncs", 0, "anybody") is None
+
+
+def test_who_is_turned_away_at_once_comes_back_later_all_the_same() -> None:
+    """Their bytes count as refused: everybody's Retry-After grows with them."""
+    door = Door(bound=10**9)
+    for _ in range(60):  # a steady 1 MB/s
+        door.admission.done(door.admit(1_000_000), End.ANSWERED, door.clock.monotonic_s)
+        door.clock.advance(1)
+    pressed(door)
+    before = spread(door)
+    for n in range(200):  # 20 MB more
+        door.admission.turned_away_at_once("syncs", 100_000, str(n))
+    assert spread(door) > before + 5

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from gateway import config
-from gateway.config import Config
+from gateway.config import Config, Limits, Notices, Process
 from gateway.errors import ConfigError
+
+SHADOW = "{name = 'p%d', charge = 'syncs', shadow = true, rules = [{by = 'user', tokens = 1, per_s = 1, burst = 1}]}"
 
 # settings → what the one line says after the file's name
 WRONG = [
@@ -14,6 +16,10 @@ WRONG = [
     ("[htpp]", "top level: Object contains unknown field `htpp`"),
     ("[http]\nbnid = 'x:1'", "http: Object contains unknown field `bnid`"),
     ("[http]\nbind = '8080'", "http.bind: Expected `str` matching regex"),
+    ('[http]\nbind = "127.0.0.1:80\\n"', "http.bind: Expected `str` matching regex"),
+    ('[deliver]\nsyncs_topic = "syncs\\n"', "deliver.syncs_topic: Expected `str` matching regex"),
+    ('[deliver]\nsignups_topic = "signups\\n"', "deliver.signups_topic: Expected `str` matching regex"),
+    ('[limits]\nprefix = "p\\n"', "limits.prefix: Expected `str` matching regex"),
     ("[http]\nbind = 'x:99999'", "http.bind: x:99999: want a port of at most 65535"),
     ("[http]\nbacklog = '4096'", "http.backlog: Expected `int`, got `str`"),
     ("[http]\nbacklog = 1", "http.backlog: Expected `int` >= 16"),
@@ -36,11 +42,12 @@ WRONG = [
     ("[deliver]\nin_flight_bytes_max = 262144", "http.body_bytes_max must be below deliver.in_flight_bytes_max"),
     ("[deliver]\nallow_single_copy = 'yes'", "deliver.allow_single_copy: Expected `bool`, got `str`"),
     ("[redis]\nurl = 'http://x'", "redis.url: "),
+    (f"[limits]\npolicies = [{', '.join(SHADOW % n for n in range(17))}]", "limits.policies: Expected `array` of length <= 16"),
     ("[notices]\nmax_age_s = -1", "notices.max_age_s: Expected `int` >= 0"),
 ]
 
 
-@pytest.mark.parametrize(("settings", "complaint"), WRONG, ids=[settings for settings, _ in WRONG])
+@pytest.mark.parametrize(("settings", "complaint"), WRONG, ids=[settings[:60] for settings, _ in WRONG])
 def test_a_wrong_setting_is_named(tmp_path: Path, settings: str, complaint: str) -> None:
     path = tmp_path / "gateway.toml"
     path.write_text(settings)
@@ -82,6 +89,14 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
 def test_a_wrong_environment_is_named(name: str, value: str) -> None:
     with pytest.raises(ConfigError, match=f"^environment {name}: "):
         config.load(None, {name: value})
+
+
+def test_a_reload_takes_notices_and_limits_and_keeps_the_prefix_of_the_buckets() -> None:
+    running = config.load(None, {})
+    fresh = Config(limits=Limits(prefix="other:", policies=(), newcomers_burst=7), notices=Notices(max_age_s=5), process=Process(workers=9))
+    after = config.reloaded(running, fresh)
+    assert (after.limits.policies, after.limits.newcomers_burst, after.notices.max_age_s) == ((), 7, 5)
+    assert (after.limits.prefix, after.process) == (running.limits.prefix, running.process)
 
 
 def test_every_name_of_the_environment_is_a_setting() -> None:

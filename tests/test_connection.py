@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.http import RawRequestMessage
@@ -16,6 +17,7 @@ from gateway.reply import Replies
 from tests.fakes import new_slot
 
 NO: Final = b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"
+SETTINGS: Final = Http()
 SYNC: Final = b"POST /v1/syncs HTTP/1.1\r\nHost: gateway\r\nContent-Length: 2\r\n\r\n{}"
 
 
@@ -41,10 +43,9 @@ class Desk:
 
 
 @asynccontextmanager
-async def served(desk: Desk) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter, Connections]]:
+async def served(desk: Desk, settings: Http = SETTINGS) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter, Connections]]:
     """One connection to it, over a real socket."""
-    slot, settings = new_slot(), Http()
-    connections = Connections(settings, Replies("w"), slot)
+    connections = Connections(settings, Replies("w"), new_slot())
     server = PublicServer(desk, connections, settings)
     listening = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
     reader, writer = await asyncio.open_connection(*listening.sockets[0].getsockname())
@@ -134,6 +135,16 @@ async def test_answers_keep_the_order_of_their_requests() -> None:
         desk.may_answer.set()
         assert await statuses(reader, 2) == [202, 202]
         assert desk.asked == 0
+
+
+async def test_a_connection_that_gets_nothing_but_refusals_lives_as_long_as_any() -> None:
+    """Its idle time runs from the last of them, not from its beginning."""
+    desk = Desk()
+    async with served(desk, msgspec.structs.replace(SETTINGS, keepalive_s=1)) as (reader, writer, _):
+        for _ in range(25):
+            writer.write(SYNC)
+            assert await status(reader) == 503
+            await asyncio.sleep(0.1)
 
 
 async def test_who_was_turned_away_has_had_a_request() -> None:

@@ -57,6 +57,9 @@ WRONG = [
     ({"tokens": [GOOD | {"key": "A"}]}, "tokens kid a: want at least 32 bytes in base64url"),
     ({"tokens": [GOOD | {"secret": "x"}]}, "unknown field `secret`"),
     ({"tokens": [GOOD], "ticket": []}, "unknown field `ticket`"),
+    ({"tokens": [GOOD], "limits": "A" * 20}, "limits: want at least 16 bytes in base64url"),
+    ({"tokens": [GOOD], "limits": "A"}, "limits: want at least 16 bytes in base64url"),
+    ({"tokens": [GOOD], "tickets": [{"kid": "t", "key": "A" * 20}]}, "tickets kid t, in place of `limits`: want at least 16 bytes in base64url"),
 ]
 
 
@@ -69,6 +72,13 @@ def test_a_wrong_file_is_named_and_never_quoted(tmp_path: Path, content: object,
     assert str(caught.value).startswith(f"keys file {path}: ")
     assert complaint in str(caught.value)
     assert "AAA" not in str(caught.value)
+
+
+@pytest.mark.parametrize("more", [{"limits": "A" * 22}, {"tickets": [{"kid": "t", "key": "A" * 22}]}, {}])
+def test_sixteen_bytes_are_enough_to_name_buckets(tmp_path: Path, more: dict[str, object]) -> None:
+    path = tmp_path / "keys.json"
+    path.write_text(json.dumps({"tokens": [GOOD], **more}))
+    assert len(keys.load(path).limits_secret) == 32
 
 
 def test_a_missing_file_says_what_makes_one(path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway import config
+from gateway import config, limits
 from gateway.errors import Refusal
 from gateway.limits import Limits
 from ratelimit.limiter import Limiter
@@ -126,6 +126,94 @@ async def test_a_shadow_spends_nothing_that_others_have() -> None:
 
 
 @in_virtual_time
+async def test_a_shadow_is_asked_for_samples_as_the_enforced_one_is() -> None:
+    """As many as there are, and counted one by one: what enforcing it would do."""
+    door = Door(policy("samples", "a", user=4), policy("samples", "b", shadow=True, user=4))
+    for samples in (3, 9, 9):
+        await door.limits.samples(samples, "192.0.2.1", "u1")
+        await asyncio.sleep(0.1)
+    enforced = [door.counted("samples", result) for result in ("admitted", "user")]
+    assert [door.counted("samples", f"shadow_{result}") for result in ("admitted", "refused")] == enforced == [3 + 3 + 1, 6 + 8]
+
+
+@in_virtual_time
+@pytest.mark.parametrize("with_enforced", [True, False])
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_what_is_refunded_comes_back_to_shadows(with_enforced: bool, is_known: bool) -> None:
+    """Else a shadow would refuse after every failure of the store, and the enforced one would not."""
+    enforced = [policy("syncs", "a", user=1), policy("samples", "c", user=4)] if with_enforced else []
+    door = Door(*enforced, policy("syncs", "b", shadow=True, user=1), policy("samples", "d", shadow=True, user=4))
+    for _ in range(3):
+        paid = await door.limits.charge("syncs", "192.0.2.1", "u1")
+        _, _, paid_samples = await door.limits.samples(5, "192.0.2.1", "u1")
+        if is_known:
+            await asyncio.sleep(0.1)
+        door.limits.refund(paid)
+        door.limits.refund(paid_samples, 9)  # no more than was paid
+        await asyncio.sleep(0.1)
+    assert [door.counted(charge, f"shadow_{result}") for charge in ("syncs", "samples") for result in ("admitted", "refused")] == [3, 0, 15, 0]
+    await door.limits.samples(9, "192.0.2.1", "u1")
+    await asyncio.sleep(0.1)
+    assert [door.counted("samples", f"shadow_{result}") for result in ("admitted", "refused")] == [20, 4]
+
+
+@in_virtual_time
+async def test_a_shadow_that_refused_is_not_refunded() -> None:
+    door = Door(policy("syncs", "a", user=9), policy("syncs", "b", shadow=True, user=2))
+    paid = [await door.limits.charge("syncs", "192.0.2.1", "u1") for _ in range(3)]
+    await asyncio.sleep(0.1)
+    door.limits.refund(paid[2])
+    await asyncio.sleep(0.1)
+    await door.limits.charge("syncs", "192.0.2.1", "u1")
+    await asyncio.sleep(0.1)
+    assert [door.counted("syncs", f"shadow_{result}") for result in ("admitted", "refused")] == [2, 2]
+
+
+@in_virtual_time
+async def test_an_operator_sees_how_far_the_limits_can_have_been_exceeded_and_what_was_lost() -> None:
+    door = Door(policy("syncs", on_error="open", user=2))
+
+    async def away(*_: object) -> Any:
+        raise StoreAway("gone")
+
+    assert await door.refusal("syncs", user="u1") is None
+    door.store.decide = door.store.beat = away  # type: ignore[assignment, method-assign]
+    for _ in range(5):
+        paid = await door.limits.charge("syncs", "192.0.2.1", "u2")
+    assert paid is not None
+    door.limits.refund(msgspec.structs.replace(paid, source="store"))
+    await door.limiter._beat()
+    counts = door.limiter.counts
+    counts.full = 3
+    for _ in range(2):  # shown twice, counted once
+        door.limits.show()
+    assert count(door.slot, "sluicegate_limiter_alone_tokens_total") == 5
+    assert [count(door.slot, "sluicegate_limiter_lost_total", what) for what in ("full", "refunds", "beats")] == [3, 1, 1]
+    ends = [count(door.slot, "sluicegate_limiter_calls_total", result) for result in ("answered", "late", "failed")]
+    assert (ends, sum(ends)) == ([1, 0, 1], counts.calls)
+
+
+@in_virtual_time
+async def test_a_call_that_was_late_and_then_failed_is_one_that_failed() -> None:
+    door = Door(policy("syncs", user=9))
+
+    async def slow(*_: object) -> Any:
+        await asyncio.sleep(0.05)
+        raise StoreAway("gone")
+
+    decide = door.store.decide
+    for how in (slow, decide):
+        door.store.decide = how  # type: ignore[assignment, method-assign]
+        assert await door.refusal("syncs", user="u1") is None
+        await asyncio.sleep(0.2)
+        door.store.decide = decide  # type: ignore[method-assign]
+        await asyncio.sleep(1)
+    door.limits.show()
+    ends = [count(door.slot, "sluicegate_limiter_calls_total", result) for result in ("answered", "late", "failed")]
+    assert (ends, sum(ends)) == ([2, 0, 1], door.limiter.counts.calls)
+
+
+@in_virtual_time
 async def test_samples_that_were_lost_cost_nothing() -> None:
     door = Door(policy("samples", user=4))
     for _ in range(3):
@@ -203,3 +291,17 @@ def test_policies_that_contradict_each_other(policies: list[config.LimitPolicy],
     found = bad(*policies)
     assert want in found
     assert bool(want) == bool(found)
+
+
+@in_virtual_time
+async def test_what_is_remembered_of_a_crowd_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "_REMEMBERED_MAX", 3)
+    made: list[tuple[str, str]] = []
+    door = Door(policy("syncs", user=2))
+    real = door.limits._hash
+    monkeypatch.setattr(door.limits, "_hash", lambda what, who: made.append((what, who)) or real(what, who))  # type: ignore[func-returns-value]
+    for _ in range(2):
+        for n in range(4):
+            await door.refusal("syncs", user=f"u{n}")
+    # The fourth found it full and began anew, and so did the third of the second round: nobody was remembered long enough.
+    assert [who for what, who in made if what == "user"] == ["u0", "u1", "u2", "u3", "u0", "u1", "u2", "u3"]

@@ -259,9 +259,15 @@ class Controller:
         self._met.append(in_flight)
         return rank + share < self._bar and in_flight < self._bounds[rank]
 
-    def is_above(self, rank: Rank, share: float) -> bool:
-        """Whether the bar keeps it out as it stands: a look that counts nothing."""
-        return rank + share >= self._bar
+    def is_turned_away(self, rank: Rank, share: float, now_s: float) -> bool:
+        """Whether the bar keeps it out; counts as offered only then, for else `is_admitted` will be asked."""
+        if not self._tick_s <= now_s < self._tick_ends_s:
+            self._turn(now_s)
+        if rank + share < self._bar:
+            return False
+        self._arrived.append(int((rank - 1 + share) * BINS))
+        self._met.append(self.in_flight)
+        return True
 
     # What has happened
 

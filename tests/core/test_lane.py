@@ -123,6 +123,38 @@ def test_the_time_of_what_was_on_its_way_ends_as_unknown() -> None:
     assert request.outcomes == [U, U, W]
 
 
+def sent_whole_and_then_by_halves() -> tuple[Lane, Request]:
+    """Four records: all of them sent and lost, then the first two of them once more."""
+    queue = lane()
+    request = Request(queue, [100] * 4)
+    queue.take(0.0)
+    queue.lost()
+    queue.take(0.0)
+    assert not queue.refused()
+    assert names(queue.take(0.0)) == ["e0", "e1"]
+    return queue, request
+
+
+def test_what_was_sent_once_stays_unknown_though_less_of_it_is_sent_again() -> None:
+    _, request = sent_whole_and_then_by_halves()
+    request.delivery.time_is_up()
+    assert request.outcomes == [U, U, U, U]
+
+
+def test_what_was_lost_once_is_never_called_refused_though_less_of_it_is_lost_again() -> None:
+    queue, request = sent_whole_and_then_by_halves()
+    queue.lost()
+    for durable in (0, 1, 2):  # alone each
+        while len(queue.take(0.0)) > 1:
+            assert not queue.refused()
+        assert request.outcomes is None, durable
+        queue.acked()
+    while len(queue.take(0.0)) > 1:
+        assert not queue.refused()
+    assert queue.refused()
+    assert request.outcomes == [D, D, D, U]
+
+
 def test_half_of_a_request_may_be_durable() -> None:
     queue = lane(room=200)
     request = Request(queue, [100, 100, 100])

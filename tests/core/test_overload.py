@@ -49,6 +49,7 @@ def play(history: list[Act]) -> tuple[Controller, float]:
         assert POLICY.limit_min <= controller.limit <= POLICY.limit_max
         assert POLICY.target_s <= controller.target_s <= POLICY.target_max_s
         assert 0 <= controller.pressure <= 1
+        assert controller.is_open == (controller.admitted_share(Rank.SYNC) == 1.0)
     return controller, now_s
 
 
@@ -102,6 +103,14 @@ def test_a_more_important_rank_is_never_refused_while_a_less_important_one_passe
     for more, less in itertools.combinations(Rank, 2):
         if controller.is_admitted(less, other, now_s):
             assert controller.is_admitted(more, share, now_s), (more, less)
+
+
+@given(histories, st.sampled_from(RANKED), shares)
+def test_who_is_turned_away_at_once_would_not_have_been_admitted(history: list[Act], rank: Rank, share: float) -> None:
+    controller, now_s = play(history)
+    if controller.is_turned_away(rank, share, now_s):
+        assert not controller.is_open
+        assert not controller.is_admitted(rank, share, now_s)
 
 
 @given(histories, st.sampled_from(RANKED), shares)

@@ -2,10 +2,12 @@
 
 import asyncio
 import functools
+import socket
+from collections.abc import Sequence
 from typing import Final
 
 from ratelimit.bucket import Limit
-from ratelimit.calls import CALLS_MAX, OUT_MAX, Calls
+from ratelimit.calls import CALLS_MAX, LATE_S, OUT_MAX, Calls
 from ratelimit.counts import Counts
 from ratelimit.policy import Ask, Decision, Policy, Rule
 from ratelimit.store import ASKS_MAX
@@ -201,6 +203,30 @@ async def test_who_cancelled_is_not_told_that_the_store_is_away_either() -> None
 
 
 @in_virtual_time
+async def test_each_call_ends_once_however_often_it_went_wrong() -> None:
+    w = World()
+    w.store.pause()
+    w.ask("late, then lost")
+    await w.until(0.040)
+    w.store.lose_answers = True
+    w.store.resume()
+    await w.until(0.3)  # with the questions that were lost, too
+    w.store.lose_answers = False
+    await w.until(1)
+    w.ask("in time")
+    await w.until(1.1)
+    w.store.latency_s = 0.050
+    w.ask("late")
+    await w.until(1.2)
+    w.store.latency_s = 0.001
+    await w.until(3)
+    counts = w.counts
+    assert counts.store_errors >= 1
+    assert (counts.late, counts.timeouts) == (1, 2)
+    assert counts.answered + counts.late + counts.store_errors == counts.calls == len(w.store.calls)
+
+
+@in_virtual_time
 async def test_one_slow_call_costs_the_time_it_was_late_and_one_answer() -> None:
     w = World()
     w.store.latency_s = 0.050
@@ -271,6 +297,7 @@ async def test_a_call_that_is_answered_in_time_after_another_was_given_up_closes
     await w.until(0.0351)
     assert not w.is_open()
     assert w.told == {"stuck": (0.030, "closed"), "fine": (0.030, "closed")}
+    assert (w.counts.answered, w.counts.late) == (0, 1)  # in time by the clock, and nobody waited any more
 
 
 @in_virtual_time
@@ -319,6 +346,42 @@ async def test_a_process_that_stood_still_blames_nobody() -> None:
     w.loop._hurry.now_s += 0.2
     await w.until(0.6)
     assert w.told["b"] == (0.505, "closed")
+
+
+@in_virtual_time
+async def test_nor_does_one_whose_look_was_due_at_the_very_end_of_a_standstill() -> None:
+    """The look is not late, and the answer is in the socket: a real one, which the loop has not looked at yet."""
+    w = World()
+    ours, theirs = socket.socketpair()
+    arrived: asyncio.Future[bytes] = w.loop.create_future()
+    w.loop.add_reader(ours, lambda: arrived.set_result(ours.recv(1)))
+
+    async def decide(asks: Sequence[Ask]) -> Sequence[Decision]:
+        await arrived
+        return [w.store.judge(ask) for ask in asks]
+
+    w.store.decide = decide  # type: ignore[method-assign]
+    w.ask("a")
+    await asyncio.sleep(0)
+    w.loop.call_later(TIMEOUT_S - 0.001, theirs.send, b"!")  # due just before the look, in the same turn
+    w.loop._hurry.now_s += TIMEOUT_S + LATE_S - 0.001
+    await w.until(1)
+    w.loop.remove_reader(ours)
+    ours.close()
+    theirs.close()
+    assert w.told == {"a": (0.034, "store")}
+    assert (w.calls.breaker.trips, w.counts.timeouts, w.counts.late) == (0, 0, 1)
+
+
+@in_virtual_time
+async def test_and_the_turns_that_takes_cost_no_time() -> None:
+    w = World()
+    w.store.pause()
+    w.ask("a")
+    await asyncio.sleep(0)
+    w.loop._hurry.now_s += TIMEOUT_S + LATE_S - 0.001
+    await w.until(1)
+    assert w.told == {"a": (0.034, "closed")}
 
 
 @in_virtual_time

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ratelimit.bucket import Limit
 from ratelimit.limiter import Limiter
 from ratelimit.policy import Ask, Decision, OnError, Policy, Rule
-from ratelimit.store import ASKS_MAX
+from ratelimit.store import ASKS_MAX, StoreAway
 from tests.fakes import VirtualLoop, in_virtual_time
 from tests.ratelimit.fake_store import FakeStore
 
@@ -388,15 +388,117 @@ async def test_while_the_store_is_away_the_last_that_was_heard_holds() -> None:
     w.store.workers = 5
     await w.until(1.5)
     w.store.reason = "gone"
-    await w.until(4.5)
-    assert (w.limiter.live_workers, w.limiter.counts.beats_lost) == (5, 3)
     await w.take()
     await w.until(9.5)
-    assert w.limiter.counts.beats_lost == 3  # nobody asks whom everybody knows to be away
+    assert (w.limiter.live_workers, w.limiter.counts.beats_lost) == (5, 0)  # the asks have a question of their own
     w.store.reason = None
     await w.until(12.5)
     running.cancel()
     assert len(w.store.beats) >= 4
+
+
+@in_virtual_time
+async def test_a_store_that_goes_while_nobody_asks_is_known_to_be_away_and_to_be_back() -> None:
+    w = World(workers=4)
+    running = asyncio.create_task(w.limiter.run())
+    w.store.workers = 4
+    await w.until(1.5)
+    w.store.reason = "connection refused"
+    await w.until(2.1)
+    assert (w.limiter.reason, w.limiter.is_degraded, w.limiter.counts.beats_lost) == ("away", True, 1)
+    assert await w.takes(1) == ["local+"]  # and who comes now waits for nobody
+    await w.until(10)
+    assert (w.limiter.trips, 28 <= w.limiter.counts.beats_lost <= 32, w.limiter.live_workers) == (1, True, 4)
+    w.store.reason = None
+    await w.until(10.3)
+    assert (w.limiter.reason, await w.takes(1)) == ("ok", ["store+"])
+    beats = len(w.store.beats)
+    await w.until(20.3)
+    running.cancel()
+    assert len(w.store.beats) - beats == 10
+
+
+@in_virtual_time
+async def test_a_store_away_from_the_start_is_never_green_and_exact_once_it_comes() -> None:
+    w = World()
+    w.store.reason = "connection refused"
+    running = asyncio.create_task(w.limiter.run())
+    await w.until(0.002)
+    assert w.limiter.reason == "away"
+    await w.until(60)
+    w.store.reason = None
+    await w.until(60.3)
+    running.cancel()
+    assert await w.takes(1) == ["store+"]
+
+
+@in_virtual_time
+async def test_once_an_ask_has_failed_questions_are_like_it_and_beats_wait() -> None:
+    w = World()
+    await w.lose_store()
+    w.store.reason = None
+    await w.until(8)
+    running = asyncio.create_task(w.limiter.run())
+    await w.until(8.5)
+    w.store.reason = "gone"
+    await w.until(20)
+    assert (w.limiter.reason, w.limiter.trips, w.limiter.counts.beats_lost) == ("away", 2, 1)
+    w.store.reason = None
+    await w.until(20.3)
+    running.cancel()
+    assert w.limiter.reason == "ok"
+
+
+@in_virtual_time
+async def test_a_frozen_store_that_answers_a_beat_late_is_asked_again_at_once() -> None:
+    w = World()
+    w.store.reason = "refused"
+    running = asyncio.create_task(w.limiter.run())
+    await w.until(0.1)
+    w.store.reason = None
+    w.store.pause()
+    await w.until(8)
+    assert (w.limiter.reason, w.store.in_flight) == ("away", 0)
+    w.store.resume()
+    await w.until(8.01)
+    running.cancel()
+    assert (w.limiter.reason, len(w.store.beats)) == ("ok", 2)
+
+
+@in_virtual_time
+async def test_a_lost_beat_harms_nobody_whom_the_store_answers() -> None:
+    """Beats fail, and asks do not: a connection that broke, a server that has enough of them."""
+    w = World()
+
+    async def refused(worker: str, alive_s: float) -> int:
+        del worker, alive_s
+        await asyncio.sleep(0.0015)
+        raise StoreAway("gone")
+
+    w.store.beat = refused  # type: ignore[method-assign]
+    running = asyncio.create_task(w.limiter.run())
+    sources: list[asyncio.Future[Decision]] = []
+    for n in range(900):
+        sources.append(asyncio.ensure_future(w.take(user=f"u{n}")))
+        await asyncio.sleep(0.0011)
+    running.cancel()
+    assert {(await one).source for one in sources} == {"store", "memory"}
+    assert (w.limiter.trips, w.limiter.counts.beats_lost) == (0, 1)
+
+
+@in_virtual_time
+async def test_nor_whom_it_is_about_to_answer() -> None:
+    w = World()
+    w.store.latency_s = 0.02
+    answer = w.limiter.take(POLICY, (b"all", b"u1"))
+    assert not isinstance(answer, Decision)
+    await w.until(0.005)
+    w.limiter._calls.beat_was_lost(w.loop.time() - 0.001)
+    assert ((await answer).source, w.limiter.is_degraded) == ("store", False)
+    w.limiter._calls.beat_was_lost(w.loop.time() - 0.001)  # or just did
+    assert not w.limiter.is_degraded
+    w.limiter._calls.beat_was_lost(w.loop.time() + 0.001)
+    assert w.limiter.is_degraded
 
 
 @in_virtual_time

@@ -128,14 +128,16 @@ async def test_a_reload_changes_limits_and_keeps_what_was_spent(stack: Devstack,
     async with running(directory, stack.kafka.bootstrap, deliver=await fresh_topics(), limits=limits("syncs", user=5)) as gateway:
         assert await statuses(gateway, ["u1"] * 8) == {202: 5, 429: 3}
         text = gateway.config_path.read_text()
-        gateway.config_path.write_text(text.replace('"burst" = 5', '"burst" = 8').replace("burst = 5}", "burst = 8}"))
-        assert text != gateway.config_path.read_text()
+        changed = text.replace("burst = 5}", "burst = 8}").replace('prefix = "test', 'prefix = "other')
+        assert len(changed) == len(text) + 1
+        gateway.config_path.write_text(changed)
         gateway.process.send_signal(signal.SIGHUP)
         async with asyncio.timeout(5):
             while not any(line["event"] == "reloaded" for line in gateway.log_lines()):
                 await asyncio.sleep(0.02)
         await asyncio.sleep(0.2)  # each worker hears of it by itself
         assert await statuses(gateway, ["u1"] * 8) == {202: 3, 429: 5}
+        assert any(line["event"].startswith("limits.prefix stays") and line["refused"].startswith("other") for line in gateway.log_lines())
 
 
 async def test_no_identity_stands_in_redis(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
