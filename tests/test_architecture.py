@@ -36,7 +36,18 @@ LAYERS: Final = (
     ("openapi.schemas",),
     ("core.lane",),
     ("core.receipt", "core.event"),
-    ("core.payload", "core.recordbatch", "core.admission", "core.gunzip", "core.light", "core.notice", "core.address", "core.overload"),
+    (
+        "core.payload",
+        "core.recordbatch",
+        "core.admission",
+        "core.gunzip",
+        "core.light",
+        "core.notice",
+        "core.address",
+        "core.overload",
+        "core.pace",
+        "core.ticket",
+    ),
     ("metrics",),
     ("errors", "clock", "logs"),
 )
@@ -68,6 +79,7 @@ DOORS: Final = {
 # What core/ may import beside itself: what needs no world.  msgspec is the one library.
 PURE: Final = frozenset(
     {
+        "base64",
         "bisect",
         "collections",
         "collections.abc",
@@ -76,6 +88,7 @@ PURE: Final = frozenset(
         "enum",
         "functools",
         "hashlib",
+        "hmac",
         "ipaddress",
         "itertools",
         "json",
@@ -96,9 +109,7 @@ CLOCK_READS: Final = re.compile(r"\b(datetime\.now|datetime\.utcnow|date\.today|
 
 # Source files without a test file of their name, and where they are examined instead.
 ELSEWHERE: Final = {
-    "accept": ("tests/system", "an answer is what a socket carries"),
     "listening": ("tests/system/test_lifecycle.py", "listeners are handed over and drained between processes"),
-    "connection": ("tests/system/test_connections.py", "what it does, it does to sockets"),
     "body": ("tests/system", "as accept: deadlines of bytes that trickle"),
     "supervisor": ("tests/system", "it is processes and signals"),
     "worker": ("tests/system", "it is a process; its parts have tests of their own"),
