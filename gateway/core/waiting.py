@@ -1,0 +1,427 @@
+"""The waiting room: who has which place, who is called, and who goes through the door when.
+
+Pure: no clock, no store, no await, no random; `now_us` comes in.  This is the law that the scripts
+in lua/ are held equal to; all that they decide is integers below 2**53.  Only the rate of leaving
+and the speed of the gate are floats (+ - * / alone), and nobody is let in by them.
+
+    places  0 ............ gate ...... head ................ tail
+            through, called, absent |  called   |  in line  |  next to give
+                              knock | after a mass return: called before, now wait again
+
+* Called is who stands below `head`; head and tail never fall.  A tick moves head on until the lobby is full.
+* The lobby holds who is called, live and not through, and those whose turn is booked but has not come.
+* Live is who was seen in one of the last two NEAR windows (4 s); in line (`there`), in one of the last
+  three FAR windows (30 s or more).  Nobody loses a place by not being seen: who returns stands in front.
+* The crowd gate: head has passed everybody after a mass return and never falls.  So `gate`, which the workers go
+  by, falls to the first one and a half lobbies.  Only while the door is busy: else it would starve the door.
+* The door is a GCRA on the clock of turn.py.  It books up to `hold_us` ahead; the worker holds the answer until
+  the turn has come, gives it, and says so with its next tick.  A repeat gets the same turn again, and so the
+  same pass.  Who was booked and not given the answer in time (the worker stalled or died, the door was
+  paused) books anew: those turns have gone by, and to make them good at once would open the door wider.
+
+Each call is atomic and may come from any worker, twice, or late.  Not decided here: what a worker answers
+from memory (place.py), the rate (pace.py), what an operator may do, tickets and passes (ticket.py).
+Chosen by loadtests/simulate.py, which prints the figures.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final, NamedTuple
+
+from gateway.core.bits import ahead_of, below, bits_of, kth, mark, places_of
+from gateway.core.turn import PERSON, DoorClock
+
+STEP_US_MAX: Final = 1_000_000  # between two calls; two ticks' worth.  A longer gap is a clock that stepped, or a store that was away
+PASS_S: Final = 600  # how long a pass is good: as long as a form takes
+PAUSED_US: Final = 5_000_000  # what a paused door says; nobody knows better
+COUNT_EVERY_US: Final = 1_000_000  # estimates need no more, and counting a million bits is most of a tick's work
+BOUNDS: Final = 64  # steps of the line in the sign: a 64th of the wait is finer than the estimate
+LOBBY_BOUNDS: Final = 16  # of the called, who are a lobby or two, but thousands after a mass return
+LEAVING_MAX_PER_S: Final = 1 / 60  # faster, and the estimate would promise what nobody has seen
+LEAVING_GUESS_PER_S: Final = 1 / 2_400  # before anything is known: a third leave in a quarter of an hour
+GUESS_S: Final = 60.0  # how many seconds of looking the guess is worth
+LEAVING_MEMORY_S: Final = 90.0  # the FAR windows: a shorter memory would see them turn
+SPEED_MEMORY_S: Final = 10.0  # as long as a worker goes by it
+
+
+class Policy(NamedTuple):
+    """The numbers, each with its reason."""
+
+    lobby_us: int = 3_000_000  # called people; <= hold + burst + 0.3 s, or the door refuses
+    hold_us: int = 2_500_000  # how long an answer is held: held requests are rate x this
+    hold_slow_us_max: int = 5_000_000  # below one a second a person's time is longer than the hold
+    burst_us: int = 200_000  # how much the door makes good of what it could not do just before
+    near_us: int = 4_000_000  # two of these: as long as people near their turn may be silent
+    far_us: int = 30_000_000  # three of these, for estimates
+    crowd_percent: int = 150  # of a lobby; less, and the gate would fall in normal times
+    line_max: int = 2_000_000  # not yet called; the bitmaps take a byte each
+    poll_budget_per_s: int = 10_000  # GETs of the place; what eight workers answer beside all else
+    poll_s_max: int = 55  # below a minute, where proxies and phones close what is silent
+    token_us_min: int = 1_000  # at the operator's ceiling
+
+    def hold_at_us(self, token_us: int) -> int:
+        """How far ahead the door books at this rate."""
+        return max(self.hold_us, min(self.hold_slow_us_max, token_us))
+
+    def poll_s_longest(self, waiting: int) -> int:
+        """The longest interval between two asks while so many wait."""
+        return max(self.poll_s_max, waiting // self.poll_budget_per_s)
+
+
+class Reason(Enum):
+    """Why the door or the line says no."""
+
+    NOT_CALLED = "not-called"
+    BUSY = "busy"  # called, but the door is booked out
+    PAUSED = "paused"
+    FULL = "line-full"
+
+
+class Slot(NamedTuple):
+    """Through: the answer is given at `turn`, at most a burst later; 0, in a repeat, is one that was given.
+
+    `slot_s`: what the pass is made of, beside the place: when it was to be given, as seen at booking.  Stays
+    the same for a repeat, though a later change of the rate moves the release.
+    """
+
+    turn: int
+    slot_s: int
+
+
+class Refused(NamedTuple):
+    """Not through, and in how long the door may have a turn."""
+
+    reason: Reason
+    free_in_us: int = 0
+
+
+class Joined(NamedTuple):
+    """A place, and on a quiet day the way through at once."""
+
+    place: int
+    is_new: bool
+    slot: Slot | None = None
+
+
+class Sign(NamedTuple):
+    """What every worker knows of the room: one value a tick, from which places are answered."""
+
+    at_us: int
+    clock: DoorClock
+    gate: int
+    head: int
+    tail: int
+    called: int  # live people below head
+    booked: int  # turns given that have not come
+    called_places: tuple[int, ...]  # of the live people below head: the first, and each 16th of them, ends before this
+    waiting: int  # there
+    ahead_from: int  # between here, the head of late, ..
+    ahead_to: int  # .. and here, in BOUNDS equal steps:
+    ahead: tuple[int, ...]  # how many are there below each
+    leaving_per_s: float  # of each person
+    gate_per_s: float
+    far_us: int
+
+
+@dataclass(slots=True)
+class Counts:
+    """What was last counted, once a second."""
+
+    at_us: int
+    tail: int = 0
+    passes: int = 0
+    gate: int = 0
+    there: int = 0
+    left: float = 0.0  # people who left, of late
+    watched_s: float = 0.0  # person-seconds in which they did
+    gate_per_s: float = 0.0
+    ahead_from: int = 0
+    ahead_to: int = 0
+    ahead: tuple[int, ...] = (0,) * (BOUNDS + 1)
+
+
+@dataclass(slots=True)
+class Room:
+    """All that is shared of one line."""
+
+    policy: Policy
+    clock: DoorClock
+    now_us: int  # of the last call
+    tat_turn: int = 0  # the next turn that is free
+    tail: int = 0
+    head: int = 0
+    gate: int = 0
+    passes: int = 0  # people through; who books anew is counted once
+    near: tuple[bytearray, bytearray] = field(default_factory=lambda: (bytearray(), bytearray()))
+    far: tuple[bytearray, bytearray, bytearray] = field(default_factory=lambda: (bytearray(), bytearray(), bytearray()))
+    near_since_us: int = 0
+    far_since_us: int = 0
+    through: bytearray = field(default_factory=bytearray)
+    slot_s: dict[int, int] = field(default_factory=dict)  # by place; in Redis 4 bytes each, in chunks that expire after 15 min
+    booked: dict[int, int] = field(default_factory=dict)  # place → turn, of those not given yet; in Redis a sorted set
+    joined: dict[bytes, int] = field(default_factory=dict)  # keyed hash of the join id → place
+    counts: Counts = field(default_factory=lambda: Counts(0))
+
+    @classmethod
+    def opened(cls, policy: Policy, token_us: int, now_us: int) -> "Room":
+        """An empty one; its clock is past turn 0, which means `given`."""
+        return cls(policy, DoorClock(PERSON, now_us, token_us), now_us, near_since_us=now_us, far_since_us=now_us, counts=Counts(now_us))
+
+    @property
+    def lobby_size(self) -> int:
+        """How many are called at a time."""
+        return max(1, -(-self.policy.lobby_us // self.clock.token_us))
+
+    @property
+    def far_us(self) -> int:
+        """The FAR window: with the longest poll, else who asks as told would fall out of the count."""
+        return max(self.policy.far_us, 550_000 * self.policy.poll_s_longest(self.counts.there))
+
+    # The calls
+
+    def join(self, ids: Sequence[bytes], now_us: int) -> list[Joined | Refused]:
+        """A place for each; a known id gets its own back."""
+        self._advance(now_us)
+        waiting = self._called_and_live() if self.head >= self.tail else 0  # else nobody new goes through at once
+        answers: list[Joined | Refused] = []
+        for join_id in ids:
+            place = self.joined.get(join_id)
+            if place is not None:
+                self._seen(place, is_near=place >= self.gate)
+                answers.append(Joined(place, is_new=False, slot=self._again(place)))
+            elif self.tail - self.head >= self.policy.line_max:
+                answers.append(Refused(Reason.FULL))
+            else:
+                place = self.joined[join_id] = self.tail
+                self.tail += 1
+                self._seen(place, is_near=True)
+                answers.append(Joined(place, is_new=True, slot=self._at_once(place, waiting)))
+        return answers
+
+    def tick(self, now_us: int, near: Iterable[int] = (), far: Iterable[int] = (), given: Iterable[tuple[int, int]] = ()) -> Sign:
+        """Note who was seen since the worker's last tick, call people, and write the sign.
+
+        Args:
+            near: who knocked, or looked from the gate on (while paused: from anywhere).
+            far: who looked from below the gate: they are told to knock, and hold the lobby only if they do.
+            given: whose held answers the worker gave, and the turn of each: it may have been booked anew since.
+        """
+        self._advance(now_us)
+        self._rotate()
+        for place in near:
+            self._seen(place, is_near=True)
+        for place in far:
+            self._seen(place, is_near=False)
+        for place, turn in given:
+            if self.booked.get(place) == turn:
+                del self.booked[place]
+        self._forget_booked()
+        if now_us - self.counts.at_us >= COUNT_EVERY_US:
+            self._count()
+        live = self._live()
+        booked = self._owed_turns() // PERSON
+        if not self.clock.is_paused:
+            # Who is called during a pause could not knock, would leave the lobby, and the line would walk past them all.
+            self._call(live, booked)
+        return self._sign(below(live, self.head), booked)
+
+    def door(self, places: Iterable[int], now_us: int) -> list[Slot | Refused]:
+        """Through, and when; or not."""
+        self._advance(now_us)
+        return [self._knock(place) for place in places]
+
+    def set_rate(self, token_us: int, now_us: int) -> None:
+        """From now on; who is booked stays booked, so many people apart."""
+        self._advance(now_us)
+        self.clock = self.clock.with_rate(token_us, now_us)
+
+    def pause(self, now_us: int) -> None:
+        """Nobody is let in, not even who is booked."""
+        self._advance(now_us)
+        self.clock = self.clock.paused(now_us)
+
+    def resume(self, now_us: int) -> None:
+        """The booked ones first, as far apart as they were."""
+        self._advance(now_us)
+        self.clock = self.clock.resumed(now_us)
+
+    def recover(self, sign: Sign, margin: int, now_us: int) -> None:
+        """The store came back older or empty: raise it to the newest sign a worker remembers.
+
+        Args: margin: places that may have been given since.  The door starts behind all that may be held somewhere.
+        """
+        self._advance(now_us)
+        self.tail = max(self.tail, sign.tail) + margin
+        self.head = max(self.head, sign.head)
+        turn = max(self.clock.turn_at(now_us), sign.clock.turn_at(sign.at_us))
+        self.clock = DoorClock(turn, now_us, self.clock.token_us, self.clock.is_paused or sign.clock.is_paused)
+        self.tat_turn = max(self.tat_turn, turn + self._ahead_turns_max())
+
+    # Time
+
+    def _advance(self, now_us: int) -> None:
+        """A clock that stepped takes nothing with it: neither the door's clock nor the windows of presence."""
+        gap_us = now_us - self.now_us
+        surplus_us = gap_us - min(max(gap_us, 0), STEP_US_MAX)
+        if surplus_us:
+            self.clock = self.clock.shifted(surplus_us)
+            self.near_since_us += surplus_us
+            self.far_since_us += surplus_us
+            self.counts.at_us += surplus_us
+        self.now_us = now_us
+
+    def _rotate(self) -> None:
+        """At most once a tick: a gap in the ticks ages nobody."""
+        if self.now_us - self.near_since_us >= self.policy.near_us:
+            self.near = (bytearray(), self.near[0])
+            self.near_since_us = self.now_us
+        if self.now_us - self.far_since_us >= self.far_us:
+            self.far = (bytearray(), self.far[0], self.far[1])
+            self.far_since_us = self.now_us
+
+    # Presence
+
+    def _seen(self, place: int, *, is_near: bool) -> None:
+        if not 0 <= place < self.tail:
+            return  # a ticket from before the store lost its last second: recover() comes first
+        if is_near:
+            mark(self.near[0], place)
+        mark(self.far[0], place)
+
+    def _live(self) -> int:
+        near = bits_of(self.near[0]) | bits_of(self.near[1])
+        return near ^ (near & bits_of(self.through))
+
+    def _called_and_live(self) -> int:
+        return below(self._live(), self.head).bit_count()
+
+    # The door
+
+    def _ahead_turns_max(self) -> int:
+        return self.clock.turns_in(self.policy.burst_us + self.policy.hold_at_us(self.clock.token_us))
+
+    def _owed_turns(self) -> int:
+        return max(0, self.tat_turn - self.clock.turn_at(self.now_us))
+
+    def _is_through(self, place: int) -> bool:
+        index = place >> 3
+        return index < len(self.through) and bool(self.through[index] & 1 << (place & 7))
+
+    def _again(self, place: int) -> Slot | None:
+        """The slot there is, while its pass is good, if it was given or may still be."""
+        slot_s = self.slot_s.get(place)
+        if slot_s is None or self.now_us >= (slot_s + PASS_S) * 1_000_000:
+            return None
+        turn = self.booked.get(place)
+        if turn is None:
+            return Slot(0, slot_s)
+        if self.clock.is_paused or self.clock.turn_at(self.now_us) - turn > self.clock.turns_in(self.policy.burst_us):
+            return None
+        return Slot(turn, slot_s)
+
+    def _at_once(self, place: int, waiting: int) -> Slot | None:
+        """The quiet day: everyone before is called, the lobby at most half full, and the door has a turn.
+
+        The lobby need not be empty: a few who are slow would make a line of everybody.
+        """
+        if self.head < place or 2 * waiting > self.lobby_size or self.clock.is_paused:
+            return None
+        slot = self._book(place)
+        if isinstance(slot, Refused):
+            return None
+        self.head = place + 1
+        return slot
+
+    def _knock(self, place: int) -> Slot | Refused:
+        self._seen(place, is_near=True)
+        if not 0 <= place < self.head:
+            return Refused(Reason.NOT_CALLED)
+        slot = self._again(place)
+        if slot:
+            return slot
+        if self.clock.is_paused:
+            return Refused(Reason.PAUSED, PAUSED_US)
+        return self._book(place)
+
+    def _book(self, place: int) -> Slot | Refused:
+        now_turn, burst_turns = self.clock.turn_at(self.now_us), self.clock.turns_in(self.policy.burst_us)
+        turn = max(self.tat_turn, now_turn)  # what was not used is gone
+        over = turn - now_turn - self._ahead_turns_max()
+        if over > 0:
+            return Refused(Reason.BUSY, self.clock.span_us(over))
+        self.tat_turn = turn + PERSON
+        slot_turn = max(now_turn, turn - burst_turns)
+        slot_s = -(-self.clock.due_us(slot_turn) // 1_000_000)
+        self.passes += not self._is_through(place)
+        mark(self.through, place)
+        self.slot_s[place] = slot_s
+        self.booked[place] = slot_turn
+        return Slot(slot_turn, slot_s)
+
+    def _forget_booked(self) -> None:
+        """Whom a worker had booked that died: no trace of the slot may stay, else it would count as given."""
+        over = self.clock.turn_at(self.now_us) - self.clock.turns_in(PASS_S * 1_000_000)
+        for place in [place for place, turn in self.booked.items() if turn < over]:
+            del self.booked[place], self.slot_s[place]
+
+    # The lobby
+
+    def _call(self, live: int, booked: int) -> None:
+        """Move head on until the lobby is full, and put the gate."""
+        want = max(0, self.lobby_size - booked)
+        if below(live, self.head).bit_count() < want:
+            last = kth(live, want)
+            self.head = self.tail if last < 0 else last + 1
+        called = below(live, self.head)
+        is_crowd = booked and called.bit_count() > self.lobby_size * self.policy.crowd_percent // 100
+        self.gate = kth(called, max(1, self.lobby_size - booked)) + 1 if is_crowd else self.head
+
+    # The sign
+
+    def _count(self) -> None:
+        """Who is there, how fast they leave and how fast the gate moves."""
+        counts, now_us = self.counts, self.now_us
+        seconds = (now_us - counts.at_us) / 1_000_000
+        far = bits_of(self.far[0]) | bits_of(self.far[1]) | bits_of(self.far[2])
+        there_bits = far ^ (far & bits_of(self.through))
+        there = there_bits.bit_count()
+        left = self.tail - counts.tail - (self.passes - counts.passes) - (there - counts.there)
+        fade = LEAVING_MEMORY_S / (LEAVING_MEMORY_S + seconds)
+        moved = max(0, self.gate - counts.gate)
+        ahead = ahead_of(there_bits, self.head, self.tail, BOUNDS)
+        self.counts = Counts(
+            now_us,
+            self.tail,
+            self.passes,
+            self.gate,
+            there,
+            counts.left * fade + left,
+            counts.watched_s * fade + there * seconds,
+            (counts.gate_per_s * SPEED_MEMORY_S + moved) / (SPEED_MEMORY_S + seconds),
+            self.head,
+            self.tail,
+            ahead,
+        )
+
+    def _sign(self, called: int, booked: int) -> Sign:
+        counts, count = self.counts, called.bit_count()
+        guess = GUESS_S * counts.there
+        leaving = (counts.left + guess * LEAVING_GUESS_PER_S) / max(counts.watched_s + guess, 1.0)
+        return Sign(
+            self.now_us,
+            self.clock,
+            self.gate,
+            self.head,
+            self.tail,
+            count,
+            booked,
+            tuple(places_of(called, [min(1, count), *(count * step // LOBBY_BOUNDS for step in range(1, LOBBY_BOUNDS + 1))])),
+            counts.there,
+            counts.ahead_from,
+            counts.ahead_to,
+            counts.ahead,
+            min(max(leaving, 0.0), LEAVING_MAX_PER_S),
+            counts.gate_per_s,
+            self.far_us,
+        )
