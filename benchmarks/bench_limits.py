@@ -12,7 +12,6 @@ Latency runs from when a request was due (open_generator.py).  Exit codes as ben
 import argparse
 import asyncio
 import dataclasses
-import json
 import os
 import statistics
 import sys
@@ -24,11 +23,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from benchmarks import crowd, machine, servers, sut, traffic
+from benchmarks import crowd, load, machine, servers, sut, traffic
 from benchmarks.arrivals import Try, unpacked
-from benchmarks.bench_path import BREAKAGES, EXIT_BROKEN, EXIT_GENERATOR, EXIT_MISSED, say, until_terminated
+from benchmarks.command import EXIT_GENERATOR, EXIT_MISSED, run, say
 from benchmarks.gauges import board_path
-from benchmarks.open_generator import Done, Job, Stream
+from benchmarks.open_generator import Job, Stream
 from devstack import Devstack
 from gateway.board import Board
 
@@ -80,20 +79,17 @@ def between(tries: Sequence[Try], begin_s: float, end_s: float) -> list[Try]:
 
 
 class Generator:
-    """open_generator.py, one job at a time."""
+    """load.OpenLoad, and whether it ever fell behind."""
 
-    def __init__(self, process: asyncio.subprocess.Process, directory: Path) -> None:
-        self._process, self._directory = process, directory
+    def __init__(self, open_load: load.OpenLoad, directory: Path) -> None:
+        self._open_load, self._directory = open_load, directory
         self.is_void = False
 
     async def run(self, port: int, streams: list[Stream], seed: int) -> list[Try]:
         """All tries of one job."""
         path = self._directory / "tries"
         job = Job(port=port, streams=streams, patience_s=5.0, is_obedient=False, seed=seed, connections=64, tries=str(path))
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(job).encode() + b"\n")
-        done: Done = json.loads(await self._process.stdout.readline())
+        done = await self._open_load.run(job)
         if done["error"]:
             raise servers.ServerError(done["error"])
         self.is_void |= done["busy_share"] > BUSY_MAX or done["starved"] > 0
@@ -170,17 +166,14 @@ async def bench(chosen: argparse.Namespace) -> int:
             command = sut.command(sut.ROOT, directory / "gateway", sut.Addresses(stack.kafka.bootstrap, stack.redis.url), secret)
             command = dataclasses.replace(command, argv=(*command.argv[:3], "--config", str(settings)))
             server = await servers.start("gateway", command, cores.servers, directory / "log")
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "benchmarks.open_generator"), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
-            )
+            open_load = load.OpenLoad()
             try:
-                generator = Generator(process, directory)
+                generator = Generator(open_load, directory)
                 await generator.run(server.port, [Stream(traffic=str(quiet), phases=[(3.0, 200.0)])], 99)  # warm
                 verdicts = await frozen(stack, generator, server, quiet)
                 verdicts += await neighbour(generator, server, quiet, loud)
             finally:
-                process.terminate()
-                await process.wait()
+                await open_load.close()
                 await servers.stop(server)
     for verdict in verdicts:
         print(f"target: {verdict.claim}: {verdict.seen}: {'met' if verdict.is_met else 'MISSED'}")
@@ -194,11 +187,7 @@ def main() -> int:
     """Measure, print, and return the exit code."""
     parser = argparse.ArgumentParser(description="What quotas cost others.")
     parser.add_argument("--enforce", action="store_true", help="exit 1 when a promise is missed")
-    try:
-        return asyncio.run(until_terminated(bench(parser.parse_args())))
-    except BREAKAGES as error:
-        say(f"the harness broke: {error}")
-    return EXIT_BROKEN
+    return run(bench(parser.parse_args()))
 
 
 if __name__ == "__main__":

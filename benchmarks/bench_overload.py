@@ -31,9 +31,9 @@ from typing import Final, NamedTuple
 from benchmarks import cpu, crowd, generator, load, machine, servers, sut, traffic
 from benchmarks import overload_report as report
 from benchmarks.arrivals import Try, unpacked
-from benchmarks.bench_path import BREAKAGES, EXIT_BROKEN, EXIT_GENERATOR, EXIT_MISSED, say, until_terminated
+from benchmarks.command import BREAKAGES, EXIT_BROKEN, EXIT_GENERATOR, EXIT_MISSED, parsed_with_servers, run, say
 from benchmarks.gauges import Gauges, rss_mb
-from benchmarks.open_generator import Done, Job, Stream
+from benchmarks.open_generator import Job, Stream
 from benchmarks.overload_report import Loop, Row, Verdict
 from devstack import Devstack
 
@@ -46,7 +46,6 @@ CALM: Final = 0.8  # of capacity: what is offered once the crowd has gone
 CONNECTIONS: Final = 64
 BATCH: Final = 20  # samples: the hours of a day awake, and what a phone brings that was away for one
 MEMBERS: Final = 2_000
-GRACE_S: Final = 20.0
 WARM_UP_S: Final = 1.0  # of a closed loop, before it is measured
 # Until whoever started it is gone.
 _SPIN: Final = "import os, sys\nwhile os.getppid() == int(sys.argv[1]):\n    for _ in range(100_000): pass"
@@ -90,14 +89,7 @@ class Measured(NamedTuple):
 
 def main() -> int:
     """Measure, print, and return the exit code."""
-    chosen = arguments()
-    try:
-        return asyncio.run(until_terminated(bench(chosen)))
-    except BREAKAGES as error:
-        say(f"the harness broke: {error}")
-    except (asyncio.CancelledError, KeyboardInterrupt):
-        say("ended before there was anything to report")
-    return EXIT_BROKEN
+    return run(bench(arguments()))
 
 
 def arguments() -> argparse.Namespace:
@@ -109,11 +101,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="of the arrivals")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     parser.add_argument("--enforce", action="store_true", help="exit 1 when a promise is missed")
-    parser.add_argument("--kafka", default="", help="use this one instead of a devstack")
-    parser.add_argument("--redis", default="", help="likewise; both or neither")
-    chosen = parser.parse_args()
-    if bool(chosen.kafka) != bool(chosen.redis):
-        parser.error("--kafka and --redis: want both or neither")
+    chosen = parsed_with_servers(parser)
     if not chosen.parts or set(chosen.parts) - set("abc"):
         parser.error(f"--parts {chosen.parts}: want some of a, b, c")
     return chosen
@@ -176,39 +164,6 @@ async def spinning(cores: frozenset[int]) -> AsyncIterator[None]:
         await spinner.wait()
 
 
-class OpenLoad:
-    """benchmarks/open_generator.py, kept between jobs so that its start is not part of them."""
-
-    def __init__(self) -> None:
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def run(self, job: Job) -> Done:
-        """Send the job down the pipe and wait for its line."""
-        if self._process is None:
-            command = (sys.executable, "-m", "benchmarks.open_generator")
-            self._process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, cwd=sut.ROOT)
-        process = self._process
-        assert process.stdin is not None  # both are pipes, above
-        assert process.stdout is not None
-        process.stdin.write(json.dumps(job).encode() + b"\n")
-        seconds = max(sum(seconds for seconds, _ in stream["phases"]) for stream in job["streams"])
-        try:
-            async with asyncio.timeout(seconds + job["patience_s"] + GRACE_S):
-                line = await process.stdout.readline()
-        except TimeoutError:
-            raise load.GeneratorError("the open generator never finished") from None
-        if not line:
-            raise load.GeneratorError(f"the open generator ended with {await process.wait()}")
-        done: Done = json.loads(line)
-        return done
-
-    async def close(self) -> None:
-        """Close its stdin, which ends it."""
-        if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()
-            await self._process.wait()
-
-
 class Bench:
     """The parts of a run."""
 
@@ -218,7 +173,7 @@ class Bench:
         self._rate: float = chosen.records_per_s
         self._seed: int = chosen.seed
         self._times = QUICK if chosen.quick else Times()
-        self._open, self._closed = OpenLoad(), load.OwnProcess()
+        self._open, self._closed = load.OpenLoad(), load.OwnProcess()
         self._secret = sut.new_secret()
         tokens = sut.tokens(self._secret, MEMBERS, int(time.time()))
         now = datetime.now(UTC)

@@ -10,50 +10,29 @@ was the bottleneck, so the figures are its own.
 """
 
 import argparse
-import asyncio
 import json
 import os
-import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import load, machine, plan, report, rounds, servers, sut, table, traffic
-from benchmarks.cpu import ProcessGoneError
-from devstack import Devstack, DevstackError
+from benchmarks.command import EXIT_BROKEN, EXIT_GENERATOR, EXIT_MISSED, parsed_with_servers, run, say
+from devstack import Devstack
 
 PAIRS, SECONDS, CONNECTIONS = 12, 1.5, 64
 # Enough to see that everything runs; too few for an interval worth its name.
 QUICK_PAIRS, QUICK_SECONDS = 2, 0.3
-EXIT_MISSED, EXIT_BROKEN, EXIT_GENERATOR = 1, 2, 3
-BREAKAGES = (
-    *(servers.ServerError, load.GeneratorError, ProcessGoneError),
-    *(DevstackError, ValueError, OSError),
-)
 PEERS = {"bare": "bare", "naive": "naive", "fastapi": "fastapi_app"}
 
 
 def main() -> int:
     """Measure, print, and return the exit code."""
-    chosen = arguments()
-    try:
-        return asyncio.run(until_terminated(bench(chosen)))
-    except BREAKAGES as error:
-        say(f"the harness broke: {error}")
-    except (asyncio.CancelledError, KeyboardInterrupt):
-        say("ended before there was anything to report")
-    return EXIT_BROKEN
-
-
-async def until_terminated(work: Coroutine[None, None, int]) -> int:
-    """Let a SIGTERM end what was started, as Ctrl-C does."""
-    task = asyncio.ensure_future(work)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await task
+    return run(bench(arguments()))
 
 
 def arguments() -> argparse.Namespace:
@@ -68,13 +47,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     parser.add_argument("--quick", action="store_true", help="a smoke run; its figures say little")
     parser.add_argument("--enforce", action="store_true", help="exit 1 when a target is missed")
-    parser.add_argument("--kafka", default="", help="use this one instead of a devstack")
-    parser.add_argument("--redis", default="", help="likewise; both or neither")
-    chosen = parser.parse_args()
+    chosen = parsed_with_servers(parser)
     chosen.pairs = chosen.pairs or (QUICK_PAIRS if chosen.quick else PAIRS)
     chosen.seconds = chosen.seconds or (QUICK_SECONDS if chosen.quick else SECONDS)
-    if bool(chosen.kafka) != bool(chosen.redis):
-        parser.error("--kafka and --redis: want both or neither")
     return chosen
 
 
@@ -192,12 +167,6 @@ def exit_code(found: report.Report, *, is_enforced: bool) -> int:
     if is_enforced and not all(verdict.is_met for verdict in found.verdicts):
         return EXIT_MISSED
     return 0
-
-
-def say(words: str) -> None:
-    """Tell whoever waits how far we are; the report itself goes to stdout."""
-    sys.stderr.write(words + "\n")
-    sys.stderr.flush()
 
 
 if __name__ == "__main__":

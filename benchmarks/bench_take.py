@@ -11,7 +11,6 @@ Exit codes as bench_path has them: 0 measured; 1 the target missed, with --enfor
 """
 
 import argparse
-import asyncio
 import json
 import os
 import sys
@@ -23,7 +22,7 @@ from pathlib import Path
 from redis.asyncio import Redis
 
 from benchmarks import machine
-from benchmarks.bench_path import EXIT_BROKEN, EXIT_MISSED, say, until_terminated
+from benchmarks.command import EXIT_BROKEN, EXIT_MISSED, run, say
 from benchmarks.takers import ARMS, results
 from benchmarks.takers.arm import Arm
 from benchmarks.takers.loop import IDENTITIES, Job
@@ -38,14 +37,7 @@ PACKAGES = ("limits", "throttled-py", "pyrate-limiter")
 
 def main() -> int:
     """Measure, print, and return the exit code."""
-    chosen = arguments()
-    try:
-        return asyncio.run(until_terminated(bench(chosen)))
-    except (DevstackError, OSError) as error:
-        say(f"the harness broke: {error}")
-    except (asyncio.CancelledError, KeyboardInterrupt):
-        say("ended before there was anything to report")
-    return EXIT_BROKEN
+    return run(bench(arguments()), (DevstackError, OSError))
 
 
 def arguments() -> argparse.Namespace:

@@ -14,9 +14,11 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from benchmarks import open_generator
 from benchmarks.generator import PATIENCE_S, Answered, Job
 
 WRK_SCRIPT = Path(__file__).with_name("wrk.lua")
@@ -50,44 +52,72 @@ def choose(wanted: str) -> Generator:
     return OwnProcess()
 
 
-class OwnProcess:
-    """benchmarks/generator.py, kept between rounds so that its start is not part of them."""
+class Piped:
+    """A module of ours in a process of its own, kept between jobs so that its start is not part of them: a line in, a line out."""
 
-    name = "asyncio"
-
-    def __init__(self) -> None:
-        """Start nothing yet: the first round does."""
+    def __init__(self, module: str) -> None:
+        """Start nothing yet: the first job does."""
+        self._module = module
         self._process: asyncio.subprocess.Process | None = None
 
-    async def run(self, job: Job) -> Answered:
-        """Send the job down the pipe and wait for its line."""
+    async def ask(self, job: Mapping[str, Any], seconds: float) -> Any:
+        """Send the job down the pipe and wait for its line, so long and some more."""
         if self._process is None:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "benchmarks.generator",
+                self._module,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
+                cwd=WRK_SCRIPT.parent.parent,
             )
         process = self._process
         assert process.stdin is not None  # both are pipes, above
         assert process.stdout is not None
         process.stdin.write(json.dumps(job).encode() + b"\n")
         try:
-            async with asyncio.timeout(job["seconds"] + PATIENCE_S + GRACE_S):
+            async with asyncio.timeout(seconds + GRACE_S):
                 line = await process.stdout.readline()
         except TimeoutError:
             raise GeneratorError(f"the load generator never finished {job}") from None
         if not line:
             raise GeneratorError(f"the load generator ended with {await process.wait()}")
-        answered: Answered = json.loads(line)
-        return answered
+        return json.loads(line)
 
     async def close(self) -> None:
         """Close its stdin, which ends it."""
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
             await self._process.wait()
+
+
+class OwnProcess(Piped):
+    """benchmarks/generator.py: as many requests as connections can send one after the other."""
+
+    name = "asyncio"
+
+    def __init__(self) -> None:
+        """Start nothing yet: the first round does."""
+        super().__init__("benchmarks.generator")
+
+    async def run(self, job: Job) -> Answered:
+        """One round."""
+        answered: Answered = await self.ask(job, job["seconds"] + PATIENCE_S)
+        return answered
+
+
+class OpenLoad(Piped):
+    """benchmarks/open_generator.py: requests when they are due, answered or not."""
+
+    def __init__(self) -> None:
+        """Start nothing yet: the first job does."""
+        super().__init__("benchmarks.open_generator")
+
+    async def run(self, job: open_generator.Job) -> open_generator.Done:
+        """All of a job's phases."""
+        seconds = max(sum(seconds for seconds, _ in stream["phases"]) for stream in job["streams"])
+        done: open_generator.Done = await self.ask(job, seconds + job["patience_s"])
+        return done
 
 
 class Wrk:

@@ -41,7 +41,7 @@ class Admission:
         self._now_us = clock.now_us
         self._secret = secret
         self._overload = Controller(Policy(), clock.monotonic_s())
-        self._second, self._second_ends_s = 0, 0.0
+        self._second = 0
         self._spread = 0.0
         self._drained_bytes = 0
         self._refused_bytes = 0
@@ -62,7 +62,7 @@ class Admission:
             Refusal: draining, overloaded or not-durable, each with an honest Retry-After.
         """
         now_s, overload, deliverer = self._monotonic_s(), self._overload, self._deliverer
-        if now_s >= self._second_ends_s:
+        if now_s >= self._second + 1:
             self._turn(now_s)
         cost_bytes = length + admission.REQUEST_OVERHEAD_BYTES
         code = admission.decide(
@@ -76,8 +76,7 @@ class Admission:
             self._refused[kind].add()
             code = "overloaded"
         if code is not None:
-            members = {"outcome": "none"} if code == "not-durable" else None
-            raise Refusal(code, _DETAIL[code], retry_after_s=self.turned_away(cost_bytes, code), members=members)
+            raise self._refusal(code, cost_bytes)
         self.bodies_bytes += cost_bytes
         overload.admitted()
         return cost_bytes
@@ -92,12 +91,16 @@ class Admission:
 
         None: ask `admit`.  The same fate either way, and counted once.
         """
-        if self._overload.is_open or self.is_draining or not self._deliverer.is_open(kind):
+        if self.is_draining or not self._deliverer.is_open(kind):
             return None
         if not self._overload.is_turned_away(_RANKS[kind], self._share(token), self._monotonic_s()):
             return None
         self._refused[kind].add()
-        return Refusal("overloaded", _DETAIL["overloaded"], retry_after_s=self.turned_away(length + admission.REQUEST_OVERHEAD_BYTES))
+        return self._refusal("overloaded", length + admission.REQUEST_OVERHEAD_BYTES)
+
+    def _refusal(self, code: Code, cost_bytes: int) -> Refusal:
+        members = {"outcome": "none"} if code == "not-durable" else None
+        return Refusal(code, _DETAIL[code], retry_after_s=self.turned_away(cost_bytes, code), members=members)
 
     def _share(self, token: str) -> float:
         """A person's place in their class; while all pass, any even spread will do."""
@@ -173,4 +176,4 @@ class Admission:
             # An idle gap counts as that many quiet seconds.
             weight = 1 - (1 - _SMOOTHING) ** seconds
             self._drained_bytes_per_s += weight * (rate - self._drained_bytes_per_s)
-            self._second, self._second_ends_s, self._drained_bytes, self._refused_bytes = second, second + 1.0, 0, 0
+            self._second, self._drained_bytes, self._refused_bytes = second, 0, 0

@@ -7,8 +7,6 @@ a keyed hash of the *whole* token, never beyond its `exp` plus the leeway, in a
 bounded cache that is emptied when the keys reload.  The token itself is not kept.
 """
 
-import base64
-import binascii
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -21,7 +19,7 @@ import msgspec
 from gateway.board import Slot
 from gateway.config import Identity as Settings
 from gateway.errors import ConfigError, Refusal
-from gateway.keys import TokenKey
+from gateway.keys import TokenKey, unbase64url
 
 _AUTHENTICATE: Final = (("WWW-Authenticate", 'Bearer realm="sluicegate"'),)
 _INVALID: Final = (("WWW-Authenticate", 'Bearer realm="sluicegate", error="invalid_token"'),)
@@ -121,8 +119,8 @@ class Identity:
             raise _invalid("want a compact JWT of at most identity.token_bytes_max bytes")
         header_part, claims_part, _ = token.split(".")
         try:
-            header = msgspec.json.decode(_unbase64url(header_part), type=_Header)
-            times = msgspec.json.decode(_unbase64url(claims_part), type=_Times)
+            header = msgspec.json.decode(unbase64url(header_part), type=_Header)
+            times = msgspec.json.decode(unbase64url(claims_part), type=_Times)
         except (msgspec.DecodeError, ValueError, RecursionError):
             raise _invalid("header wants kid and alg, payload wants exp") from None
         alg, key = self._keys.get(header.kid, ("", b""))
@@ -151,13 +149,6 @@ def _invalid(why: str) -> Refusal:
 
 def _expired() -> Refusal:
     return Refusal("token-expired", "the token's exp has passed", headers=_INVALID)
-
-
-def _unbase64url(text: str) -> bytes:
-    try:
-        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    except binascii.Error as exc:
-        raise ValueError("not base64url") from exc
 
 
 def check_keys(keys: Sequence[TokenKey]) -> None:

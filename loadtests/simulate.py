@@ -24,6 +24,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
+from benchmarks.measure import percentile
 from gateway.core.place import Doorman, Hold, back_s, hold, look, retry_after_s, share_of
 from gateway.core.turn import PERSON, token_us_of
 from gateway.core.waiting import Joined, Policy, Room, Sign, Slot
@@ -439,11 +440,6 @@ def kendall(world: World) -> str:
     return f"{2 * agree / len(pairs) - 1:.2f}"
 
 
-def quantile(values: Sequence[float], share: float) -> float:
-    """0 for none."""
-    return sorted(values)[min(int(len(values) * share), len(values) - 1)] if values else 0.0
-
-
 def errors(world: World, *, is_early: bool) -> list[float]:
     """Of p50, as a share of the wait, for who was there all the time."""
     found = []
@@ -466,11 +462,11 @@ def row(world: World) -> Iterator[str]:
     yield f"{world.knocks / len(times):.2f}"
     stayed, returned = worst_overtaking(world)
     yield f"{stayed / rate:.1f} {returned / rate:.1f}"
-    yield f"{quantile(waits, 0.99):.1f}"
+    yield f"{percentile(sorted(waits), 0.99):.1f}"
     yield f"{worst_window(times, 1_000_000) / (rate + burst):.3f}"
     yield f"{worst_window(times, 10_000_000) / (10 * rate + burst):.3f}"
-    yield f"{quantile(late, 0.5):.0%} {quantile(late, 0.9):.0%}"
-    yield f"{quantile(early, 0.5):.0%} {quantile(early, 0.9):.0%}"
+    yield f"{percentile(sorted(late), 0.5):.0%} {percentile(sorted(late), 0.9):.0%}"
+    yield f"{percentile(sorted(early), 0.5):.0%} {percentile(sorted(early), 0.9):.0%}"
     yield kendall(world)
     yield f"{len(times)}"
     yield f"{sum(not (person.gone or person.released_us) for person in world.people)}"

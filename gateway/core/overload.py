@@ -210,7 +210,6 @@ class Controller:
         self._bar = OPEN
         # The tick: only noted while it lasts, counted when it is over
         self._tick_s = now_s
-        self._tick_ends_s = now_s + TICK_S
         self._arrived: list[int] = []  # the bin of each
         self._met: list[int] = []  # what each found in flight
         self._ends: list[float] = []  # how long each took; math.inf: lost; below 0: ignored
@@ -252,7 +251,7 @@ class Controller:
         """
         if not rank:
             return True
-        if not self._tick_s <= now_s < self._tick_ends_s:
+        if not 0.0 <= now_s - self._tick_s < TICK_S:
             self._turn(now_s)
         in_flight = self.in_flight
         self._arrived.append(int((rank - 1 + share) * BINS))
@@ -261,13 +260,9 @@ class Controller:
 
     def is_turned_away(self, rank: Rank, share: float, now_s: float) -> bool:
         """Whether the bar keeps it out; counts as offered only then, for else `is_admitted` will be asked."""
-        if not self._tick_s <= now_s < self._tick_ends_s:
+        if not 0.0 <= now_s - self._tick_s < TICK_S:
             self._turn(now_s)
-        if rank + share < self._bar:
-            return False
-        self._arrived.append(int((rank - 1 + share) * BINS))
-        self._met.append(self.in_flight)
-        return True
+        return rank + share >= self._bar and not self.is_admitted(rank, share, now_s)
 
     # What has happened
 
@@ -285,13 +280,13 @@ class Controller:
         """It has been answered, so long after all of it had come."""
         self.in_flight -= 1
         self._ends.append(latency_s if end is End.ANSWERED else math.inf if end is End.LOST else -1.0)
-        if not self._tick_s <= now_s < self._tick_ends_s:
+        if not 0.0 <= now_s - self._tick_s < TICK_S:
             self._turn(now_s)
 
     def lagged(self, now_s: float, lag_s: float) -> None:
         """The event loop was so late."""
         self._lag_s, self._last_lag_s = min(self._last_lag_s, lag_s), lag_s
-        if not self._tick_s <= now_s < self._tick_ends_s:
+        if not 0.0 <= now_s - self._tick_s < TICK_S:
             self._turn(now_s)
 
     # Ten times a second
@@ -300,7 +295,7 @@ class Controller:
         """Count the tick, move the bar, and the limit when its window is over."""
         # A clock that stepped back begins a tick anew; nothing waits for it to come round again.
         passed_s = max(now_s - self._tick_s, 0.0)
-        self._tick_s, self._tick_ends_s = now_s, now_s + TICK_S
+        self._tick_s = now_s
         self._span_s += min(passed_s, MEMORY_S)
         self._count()
         if not 0.0 <= now_s - self._window_s < self._window_length_s:

@@ -13,7 +13,7 @@ import pytest
 from benchmarks import bench_overload, crowd
 from benchmarks import overload_report as report
 from benchmarks.arrivals import CLOSED, GAVE_UP, NO_RETRY_AFTER, Phase, Try, due_times, most_at_once, packed, unpacked
-from benchmarks.bench_path import EXIT_GENERATOR, EXIT_MISSED
+from benchmarks.command import EXIT_GENERATOR, EXIT_MISSED
 from benchmarks.open_generator import Job, Stream, retry_after_s, schedule
 from benchmarks.slow_gateway import SlowBroker
 from benchmarks.sut import ROOT

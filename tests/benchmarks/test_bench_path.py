@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import bench_path
+from benchmarks.command import EXIT_BROKEN, EXIT_GENERATOR
 from benchmarks.sut import ROOT
 
 TIMEOUT_S = 90
@@ -21,7 +22,7 @@ def test_a_quick_run_gives_a_table_and_json_of_one_shape(tmp_path: Path) -> None
     """No figure is judged: this machine may be busy, and then it says so with exit 3."""
     out = tmp_path / "bench.json"
     done = bench("--quick", "--arms", "bare", "--generator", "asyncio", "--json", str(out))
-    assert done.returncode in (0, bench_path.EXIT_GENERATOR), done.stderr
+    assert done.returncode in (0, EXIT_GENERATOR), done.stderr
     found = json.loads(out.read_text())
     assert set(found) == {
         *("machine", "settings", "arms", "ratios", "targets", "broken", "bottlenecks"),
@@ -39,6 +40,6 @@ def test_a_quick_run_gives_a_table_and_json_of_one_shape(tmp_path: Path) -> None
 def test_a_wrong_arm_is_said_in_one_line() -> None:
     """Exit 2, without a traceback."""
     done = bench("--arms", "bear")
-    assert done.returncode == bench_path.EXIT_BROKEN
+    assert done.returncode == EXIT_BROKEN
     assert "unknown arms ['bear']" in done.stderr
     assert "Traceback" not in done.stderr

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.bench_path import EXIT_BROKEN
+from benchmarks.command import EXIT_BROKEN
 from benchmarks.sut import ROOT
 from benchmarks.takers import ARMS, OURS, loop, results
 from benchmarks.takers.arm import Arm

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from benchmarks import report, table
-from benchmarks.bench_path import EXIT_BROKEN, EXIT_GENERATOR, EXIT_MISSED, exit_code
+from benchmarks.bench_path import exit_code
+from benchmarks.command import EXIT_BROKEN, EXIT_GENERATOR, EXIT_MISSED
 from benchmarks.plan import ARMS, BARE, Pair, PairSample, Sample
 
 PLAIN = Sample(
