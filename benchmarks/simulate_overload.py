@@ -13,7 +13,6 @@ accepted in ms, how many were lost (their time was up), how many sign-up attempt
 how long after the last change of capacity goodput was back at nine tenths.
 """
 
-import argparse
 import heapq
 import math
 import random
@@ -25,6 +24,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final, NamedTuple
 
+from benchmarks.simulation import print_table
 from gateway.core import admission
 from gateway.core.overload import Controller, End, Learn, Policy, Rank, Window, next_limit, sheds_backfill
 
@@ -442,13 +442,7 @@ def lines(names: Sequence[str], scenarios: Sequence[Scenario]) -> Iterator[str]:
 
 def main() -> int:
     """Print the table."""
-    parser = argparse.ArgumentParser(description="Controllers of core/overload.py in virtual time.")
-    parser.add_argument("--only", default=",".join(CONTROLLERS), help="controllers, comma between")
-    parser.add_argument("--scenario", default="", help="those whose name contains this")
-    chosen = parser.parse_args()
-    for line in lines(chosen.only.split(","), [scenario for scenario in SCENARIOS if chosen.scenario in scenario.name]):
-        print(line, flush=True)
-    return 0
+    return print_table("Controllers of core/overload.py", CONTROLLERS, SCENARIOS, lines)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ a minute, and the second in which downstream was first used to nine tenths.  All
 rate that fits; those begin at the floor, and the meter knows what downstream takes, thinks it knows, or does not.
 """
 
-import argparse
 import math
 import sys
 from collections import deque
@@ -21,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple
 
+from benchmarks.simulation import print_table
 from gateway.core.pace import SECOND_US, Counts, Law, Meter, Orders, Pace, Policy, Reading, feed_forward, next_pace
 
 ORDERS: Final = Orders(floor_per_s=10.0, ceiling_per_s=600.0)
@@ -200,13 +200,7 @@ def lines(names: Sequence[str], scenarios: Sequence[Scenario]) -> Iterator[str]:
 
 def main() -> int:
     """Print the table."""
-    parser = argparse.ArgumentParser(description="Laws of core/pace.py in virtual time.")
-    parser.add_argument("--only", default=",".join(LAWS), help="laws, comma between")
-    parser.add_argument("--scenario", default="", help="those whose name contains this")
-    chosen = parser.parse_args()
-    for line in lines(chosen.only.split(","), [scenario for scenario in SCENARIOS if chosen.scenario in scenario.name]):
-        print(line, flush=True)
-    return 0
+    return print_table("Laws of core/pace.py", LAWS, SCENARIOS, lines)
 
 
 if __name__ == "__main__":
