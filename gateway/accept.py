@@ -13,19 +13,20 @@ from functools import lru_cache
 from typing import Final
 
 from aiohttp import web
-from aiohttp.http import HttpVersion, HttpVersion10, HttpVersion11, RawRequestMessage
+from aiohttp.http import HttpVersion, HttpVersion10, HttpVersion11
 from multidict import CIMultiDictProxy
 
 from gateway import logs
 from gateway.admit import Admission
 from gateway.board import Slot
-from gateway.body import Bodies, BodyHead, read_head
+from gateway.body import Bodies, BodyHead, read_head, sized
 from gateway.check import CheckedSignup, CheckedSync, check_signup, check_sync
 from gateway.clock import Clock
 from gateway.config import Http
 from gateway.connection import Connection
 from gateway.core.address import Proxies
 from gateway.core.event import Forge
+from gateway.core.head import read_plain
 from gateway.core.overload import End
 from gateway.core.receipt import Outcome, Receipt, withheld
 from gateway.deliver import Deliverer
@@ -111,22 +112,17 @@ class Front:
         """Nobody is turned away for overload now: no need to ask."""
         return self._admission.is_open
 
-    def turned_away(self, message: RawRequestMessage) -> bytes | None:
-        """The whole answer to a sync that overload refuses, before a request is made of its head; None: see `handle`.
+    def turned_away(self, segment: bytes) -> bytes | None:
+        """The whole answer to a sync that overload refuses, before it is even parsed; None: see `handle`.
 
-        Waking a handler and giving it a request costs as much as all the rest of a refusal.  Only for heads without
-        anything odd, on connections that stay: whatever else there is to say, `handle` says it.
+        Parsing it, making a request of it and waking a handler costs more than all the rest of a refusal.  Only for
+        heads without anything odd, on connections that stay: whatever else there is to say, `handle` says it.
         """
-        headers = message.headers
-        is_plain = message.version == HttpVersion11 and not ("Upgrade" in headers or "Expect" in headers or "Transfer-Encoding" in headers)
-        if message.path != "/v1/syncs" or message.method != "POST" or self.closes_connections or not is_plain:
+        head = None if self.closes_connections else read_plain(segment)
+        if head is None or head.body_bytes > self._settings.body_bytes_max or not _is_host(head.host):
             return None
-        try:
-            _check_head(message.version, message.path, headers)
-            body_head = read_head(headers, self._settings.body_bytes_max, self._settings.gzip_ratio_max)
-        except Refusal:
-            return None
-        refusal = self._admission.turned_away_at_once("syncs", body_head.unfolded_bytes_max, headers.get("Authorization", ""))
+        body_head = sized(head.body_bytes, self._settings.body_bytes_max, self._settings.gzip_ratio_max, is_gzip=head.is_gzip)
+        refusal = self._admission.turned_away_at_once("syncs", body_head.unfolded_bytes_max, head.authorization)
         if refusal is None:
             return None
         self._refusals[refusal.problem.code].add()

@@ -142,9 +142,10 @@ class Admission:
         pressure = self._overload.pressure
         if pressure < BACKFILL_PRESSURE:
             return ()
-        now_us = self._now_us()
-        ages = [days_old(sample.day, now_us) for sample in checked.recorded]
-        shed = [position for position, age in enumerate(ages) if age is not None and sheds_backfill(pressure, age)]
+        now_us, recorded = self._now_us(), checked.recorded
+        ages = {day: days_old(day, now_us) for day in {sample.day for sample in recorded}}  # few days, many samples
+        waiting = {day for day, age in ages.items() if age is not None and sheds_backfill(pressure, age)}
+        shed = [position for position, sample in enumerate(recorded) if sample.day in waiting] if waiting else ()
         if shed:
             self._refused["backfill"].add(len(shed))
         return shed

@@ -49,9 +49,12 @@ def read_head(headers: CIMultiDictProxy[str], bytes_max: int, gzip_ratio_max: in
         raise Refusal("length-required", "want Content-Length or chunked", close=True)
     if length > bytes_max:
         raise _too_large(bytes_max)
-    if encoding == "gzip":
-        return BodyHead(True, bytes_max, min(length * gzip_ratio_max, bytes_max))
-    return BodyHead(False, bytes_max, length)
+    return sized(length, bytes_max, gzip_ratio_max, is_gzip=encoding == "gzip")
+
+
+def sized(length: int, bytes_max: int, gzip_ratio_max: int, *, is_gzip: bool) -> BodyHead:
+    """What a body of this length may take."""
+    return BodyHead(is_gzip, bytes_max, min(length * gzip_ratio_max, bytes_max) if is_gzip else length)
 
 
 def _length(text: str) -> int:

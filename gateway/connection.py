@@ -5,8 +5,8 @@ head may hold is decided in parser.py, who may connect and which deadlines run i
 connections.py.
 
     transport ─▶ Inlet ─▶ Connection ─▶ Parser ─▶ queue of 2 ─▶ accept.py
-                              │            │
-                              │            └─▶ turned away at once, under overload
+                              │ │
+                              │ └─▶ turned away at once, under overload
                               └─▶ Connections: caps, deadlines
 
 What is private in aiohttp and used here (3.14; tests/system/test_connections.py and test_hostile.py fail where it changes):
@@ -43,8 +43,8 @@ class Front(Protocol):
     def is_open(self) -> bool:
         """Nobody is turned away at once now."""
 
-    def turned_away(self, message: RawRequestMessage) -> bytes | None:
-        """The whole answer to a request that is refused before it is one; None: `handle` answers it."""
+    def turned_away(self, segment: bytes) -> bytes | None:
+        """The whole answer to a request that is refused before it is one; None: parse it, and `handle` answers it."""
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to any other."""
@@ -57,7 +57,7 @@ class Connection(RequestHandler):
 
     def __init__(self, manager: web.Server, front: Front, connections: Connections, head_bytes_max: int, **kwargs: Any) -> None:
         super().__init__(manager, **kwargs)
-        self._parser = self._head_parser = Parser(self, self._loop, head_bytes_max, self._turn_away)
+        self._parser = self._head_parser = Parser(self, self._loop, head_bytes_max)
         self._front = front
         self._max_msg_queue_size, self._msg_queue_resume_size = QUEUE_MAX, QUEUE_MAX // 2
         self._connections = connections
@@ -127,7 +127,7 @@ class Connection(RequestHandler):
         return True
 
     def data_received(self, data: bytes) -> None:
-        if self._is_refused:
+        if self._is_refused or self._turned_away(data):
             return
         requests = self._request_count
         super().data_received(data)
@@ -136,16 +136,17 @@ class Connection(RequestHandler):
         if self._head_parser.is_within_head:
             self._connections.head_began(self, self._loop.time())
 
-    def _turn_away(self, message: RawRequestMessage) -> bool:
+    def _turned_away(self, data: bytes) -> bool:
         """Answer at once what overload refuses, if this is the only request here and its connection stays."""
-        if self._front.is_open or message.should_close or message.upgrade or not self.is_idle or self.writing_paused or self._pipe is None:
+        if self._front.is_open or not self._head_parser.is_between or not self.is_idle or self.writing_paused or self._pipe is None or self._pipe.is_closing():
             return False
-        answer = self._front.turned_away(message)
+        answer = self._front.turned_away(data)
         if answer is None:
             return False
         self._request_count += 1
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         self._pipe.write(answer)
+        self._connections.head_ended(self)
         return True
 
     @property

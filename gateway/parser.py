@@ -14,11 +14,11 @@ between two requests?) is read off the bytes.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from aiohttp import StreamReader, web
-from aiohttp.http import HttpRequestParser, RawRequestMessage
+from aiohttp.http import HttpRequestParser
 from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler
@@ -29,7 +29,6 @@ _HEADERS_MAX: Final = 64
 QUEUE_MAX: Final = 2
 # Of a body that nobody has admitted yet, twice this much is taken in.
 _BODY_AHEAD_BYTES: Final = 16_384
-Answers = Callable[[RawRequestMessage], bool]
 _EMPTY_LINE: Final = b"\r\n\r\n"
 
 
@@ -41,8 +40,7 @@ class Parser(HttpRequestParser):
     (Inlet), so a head is never longer than twice that.
     """
 
-    def __init__(self, protocol: RequestHandler, loop: asyncio.AbstractEventLoop, head_bytes_max: int, answers: Answers) -> None:
-        """Args: answers: asked about every request that came alone and whole; true: it has been answered, and goes no further."""
+    def __init__(self, protocol: RequestHandler, loop: asyncio.AbstractEventLoop, head_bytes_max: int) -> None:
         super().__init__(
             protocol,
             loop,
@@ -56,7 +54,6 @@ class Parser(HttpRequestParser):
             max_msg_queue_size=QUEUE_MAX + 1,
         )
         self._head_bytes_max = head_bytes_max
-        self._answers = answers
         self._head_bytes = 0
         self.body: StreamReader = EMPTY_PAYLOAD  # of the newest request
         self._is_chunked = False  # that body
@@ -87,10 +84,12 @@ class Parser(HttpRequestParser):
                 raise BadHttpMessage("the head is too large")
         if data or self._is_held:
             self._look(data, self._body_bytes + self.body.total_bytes - read_bytes)
-        if self._waiting == 1 and len(fed[0]) == 1 and self.body.is_eof() and self._answers(fed[0][0][0]):
-            self.message_consumed()
-            return (), *fed[1:]
         return fed
+
+    @property
+    def is_between(self) -> bool:
+        """All that came were whole requests, and none waits: what comes next begins one."""
+        return self._waiting == 0 and not self._kept and not self.is_within_head and self.body.is_eof()
 
     def message_consumed(self) -> None:
         """One request has left the queue."""

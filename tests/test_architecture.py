@@ -41,6 +41,7 @@ LAYERS: Final = (
         "core.recordbatch",
         "core.admission",
         "core.gunzip",
+        "core.head",
         "core.light",
         "core.notice",
         "core.address",

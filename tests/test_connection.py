@@ -1,4 +1,4 @@
-"""Who is turned away before a request is made of the head, and who never is.  All else of a connection: system/test_connections.py."""
+"""Who is turned away before it is parsed, and who never is.  All else of a connection: system/test_connections.py."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,17 +8,17 @@ from typing import Final
 import msgspec
 import pytest
 from aiohttp import web
-from aiohttp.http import RawRequestMessage
 
 from gateway.config import Http
 from gateway.connection import PublicServer
 from gateway.connections import Connections
+from gateway.core.head import read_plain
 from gateway.reply import Replies
 from tests.fakes import new_slot
 
 NO: Final = b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"
 SETTINGS: Final = Http()
-SYNC: Final = b"POST /v1/syncs HTTP/1.1\r\nHost: gateway\r\nContent-Length: 2\r\n\r\n{}"
+SYNC: Final = b"POST /v1/syncs HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer t\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 
 
 class Desk:
@@ -31,9 +31,10 @@ class Desk:
         self.may_answer = asyncio.Event()
         self.may_answer.set()
 
-    def turned_away(self, message: RawRequestMessage) -> bytes | None:
-        self.asked += 1
-        return None if message.path == "/let-through" else NO
+    def turned_away(self, segment: bytes) -> bytes | None:
+        head = read_plain(segment)
+        self.asked += head is not None
+        return None if head is None or head.authorization == "let through" else NO
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         self.handled += 1
@@ -85,7 +86,7 @@ async def test_who_comes_alone_is_answered_without_a_handler_and_the_connection_
 async def test_who_is_let_through_is_handled() -> None:
     desk = Desk()
     async with served(desk) as (reader, writer, _):
-        writer.write(SYNC.replace(b"/v1/syncs", b"/let-through"))
+        writer.write(SYNC.replace(b"Bearer t", b"let through"))
         assert await status(reader) == 202
         assert (desk.asked, desk.handled) == (1, 1)
 
@@ -107,15 +108,36 @@ async def test_a_connection_that_ends_or_changes_after_it_has_a_handler(request_
         assert (desk.asked, desk.handled) == (0, 1)
 
 
-async def test_a_body_still_to_come_has_a_handler() -> None:
+@pytest.mark.parametrize("cut", [1, 20, SYNC.index(b"\r\n\r\n") + 2, len(SYNC) - 2, len(SYNC) - 1])
+async def test_what_comes_in_parts_has_a_handler(cut: int) -> None:
+    """And so does what follows the first part, however much it looks like a request of its own."""
     desk = Desk()
     async with served(desk) as (reader, writer, _):
-        writer.write(SYNC[:-1])
-        while not desk.handled:
-            await asyncio.sleep(0.001)
-        writer.write(SYNC[-1:])
+        writer.write(SYNC[:cut])
+        await asyncio.sleep(0.02)
+        writer.write(SYNC[cut:])
         assert await status(reader) == 202
+        assert (desk.asked, desk.handled) == (0, 1)
+        writer.write(SYNC)
+        assert await status(reader) == 503
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: %d" % (len(SYNC) + 2), b"Transfer-Encoding: chunked"], ids=["length", "chunked"])
+async def test_a_sync_inside_a_body_is_none(framing: bytes) -> None:
+    """Somebody's body may be anything; answering it would answer a request nobody made."""
+    desk = Desk()
+    async with served(desk) as (reader, writer, _):
+        first, last = (b"%x\r\n" % len(SYNC), b"\r\n0\r\n\r\n") if b"chunked" in framing else (b"{", b"}")
+        writer.write(SYNC.replace(b"Content-Length: 2", framing)[:-2] + first)
+        await asyncio.sleep(0.02)
+        writer.write(SYNC)
+        await asyncio.sleep(0.02)
         assert desk.asked == 0
+        writer.write(last)
+        assert await status(reader) == 202
+        writer.write(SYNC)
+        assert await status(reader) == 503
+        assert (desk.asked, desk.handled) == (1, 1)
 
 
 async def test_answers_keep_the_order_of_their_requests() -> None:
@@ -151,9 +173,7 @@ async def test_who_was_turned_away_has_had_a_request() -> None:
     """A drain need not wait for the first one of this connection; and its head is not timed on."""
     desk = Desk()
     async with served(desk) as (reader, writer, connections):
-        writer.write(SYNC[:20])
-        await asyncio.sleep(0.02)
-        writer.write(SYNC[20:])
+        writer.write(SYNC)
         assert await status(reader) == 503
         connections.sweep(asyncio.get_running_loop().time() + 3_600)
         writer.write(SYNC)

@@ -29,7 +29,7 @@ def new_parser() -> Parser:
     loop = asyncio.new_event_loop()
     try:
         protocol: Any = BaseProtocol(loop)
-        return Parser(protocol, loop, HEAD_BYTES_MAX, lambda _: False)
+        return Parser(protocol, loop, HEAD_BYTES_MAX)
     finally:
         loop.close()
 
