@@ -150,9 +150,32 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Redis(Struct, frozen=True, forbid_unknown_fields=True):
-    """Shared state for limits; the room's comes with the room."""
+    """Where the buckets are, and the waiting room's line."""
 
     url: Annotated[str, Meta(pattern=r"^(redis|rediss|unix)://")] = "redis://127.0.0.1:6379/0"
+    room_url: Annotated[str, Meta(pattern=r"^((redis|rediss|unix)://.*)?\Z")] = ""
+
+
+class Room(Struct, frozen=True, forbid_unknown_fields=True):
+    """The waiting room that sign-ups go through; no name, no room."""
+
+    name: Annotated[str, Meta(pattern=r"^([a-z0-9][a-z0-9-]{0,31})?\Z")] = ""
+    epoch: Annotated[int, Meta(ge=0, le=2**53 - 1)] = 0
+    title: Annotated[str, Meta(max_length=80)] = ""
+    title_ko: Annotated[str, Meta(max_length=80)] = ""
+    floor_per_s: Annotated[float, Meta(ge=1 / 60, le=10_000)] = 10.0
+    ceiling_per_s: Annotated[float, Meta(ge=1 / 60, le=10_000)] = 1_000.0
+    takes_per_s: Annotated[float, Meta(ge=0, le=100_000)] = 0.0
+    consumer_group: Annotated[str, Meta(pattern=r"^[a-zA-Z0-9._-]{0,249}\Z")] = ""
+    lag_target: Annotated[int, Meta(ge=0, le=100_000_000)] = 2_000
+    line_max: Annotated[int, Meta(ge=1, le=4_000_000)] = 2_000_000
+    held_max: Annotated[int, Meta(ge=1, le=100_000)] = 5_000
+    poll_budget_per_s: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
+    tick_ms: Annotated[int, Meta(ge=50, le=1_000)] = 250
+    fleet_workers_max: Annotated[int, Meta(ge=1, le=4_096)] = 16
+    continue_url: Annotated[str, Meta(pattern=r"^(https?://[^\s#]+)?\Z")] = ""
+    cors_origins: tuple[Annotated[str, Meta(pattern=r"^https?://[^/\s]+\Z")], ...] = ()
+    revoked: tuple[Annotated[int, Meta(ge=0)], ...] = ()
 
 
 class Notices(Struct, frozen=True, forbid_unknown_fields=True):
@@ -172,6 +195,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     deliver: Deliver = Deliver()
     limits: Limits = Limits()
     redis: Redis = Redis()
+    room: Room = Room()
     notices: Notices = Notices()
 
     @property
@@ -264,7 +288,11 @@ def _contradictions(config: Config) -> Iterator[tuple[bool, str]]:
     yield http.bind == config.ops.bind and not http.bind.endswith(":0"), "http.bind and ops.bind must differ"
     for name, bind in (("http.bind", http.bind), ("ops.bind", config.ops.bind)):
         yield int(bind.rpartition(":")[2]) > _PORT_MAX, f"{name}: {bind}: want a port of at most {_PORT_MAX}"
-    yield not _is_url(config.redis.url), "redis.url: want an address such as redis://127.0.0.1:6379/0"
+    for name, url in (("redis.url", config.redis.url), ("redis.room_url", config.redis.room_url or config.redis.url)):
+        yield not _is_url(url), f"{name}: want an address such as redis://127.0.0.1:6379/0"
+    room = config.room
+    yield room.floor_per_s > room.ceiling_per_s, "room.floor_per_s must not exceed room.ceiling_per_s"
+    yield bool(room.name) and not room.epoch, "room.epoch: want a number that only this line has, such as its day: 20261218"
     for address in http.trusted_proxies:
         yield not _is_network(address), f"http.trusted_proxies: {address!r}: want an address or a network such as 10.0.0.0/8"
     yield from _contradicting_limits(config.limits)
@@ -318,7 +346,7 @@ def masked(config: Config) -> str:
     lines = []
     for section, settings in msgspec.to_builtins(config).items():
         for name, value in settings.items():
-            shown = mask_url(value) if name == "url" else value
+            shown = mask_url(value) if name in {"url", "room_url"} else value
             lines.append(f"{section}.{name} = {msgspec.json.encode(shown).decode()}")
     return "\n".join(lines)
 

@@ -3,6 +3,8 @@
     SluicegateError
      ├── ConfigError      a setting, key or file is wrong     → one line on stderr, exit 2
      ├── Refusal          a request is refused, and why       → problem+json, see PROBLEMS
+     ├── RoomAway         the line's store did not answer     → the worker goes on alone
+     │    └── Behind      it forgot what was seen, or all     → raise it, ask again
      └── BrokerError
           ├── BrokerAway       no contact, no answer in time, or a producer past repair → rebuild
           ├── PartitionFailed  one partition does not take its batches                  → it alone backs off
@@ -22,6 +24,14 @@ class SluicegateError(Exception):
 
 class ConfigError(SluicegateError):
     """A setting, key or file is wrong; the message names it, its value and what was wanted."""
+
+
+class RoomAway(SluicegateError):
+    """The line's store did not answer in time, or with an error; what was asked may have been done."""
+
+
+class Behind(RoomAway):
+    """The line's store was restarted, knows less than was seen, or nothing: what was asked was not done."""
 
 
 class BrokerError(SluicegateError):
@@ -60,6 +70,7 @@ def _problem(code: str, status: int, title: str, title_ko: str, remedy: str, rem
 _RETRYABLE_STATUS: Final = frozenset({408, 429, 500, 503})
 
 _FIX = ("Do not retry: fix the request.", "다시 보내지 말고 요청을 고치세요.")
+_REJOIN = ("Join the line of the room that `Link` names: POST its tickets.", "`Link`에 적힌 대기실에 다시 줄을 서세요.")
 _WAIT = ("Wait Retry-After seconds, then send the same request again.", "Retry-After 초를 기다린 뒤 같은 요청을 다시 보내세요.")
 
 PROBLEMS: Final[Mapping[str, Problem]] = {
@@ -92,6 +103,27 @@ PROBLEMS: Final[Mapping[str, Problem]] = {
             "Refresh the token, then send the same request again.",
             "토큰을 갱신한 뒤 같은 요청을 다시 보내세요.",
         ),
+        _problem(
+            "pass-required",
+            403,
+            "Sign-ups go through the waiting room",
+            "가입은 대기실을 거쳐야 합니다",
+            "Join the line of the room that `Link` names, and send the pass you get there.",
+            "`Link`에 적힌 대기실에 줄을 서고, 받은 입장권과 함께 다시 보내세요.",
+        ),
+        _problem("pass-invalid", 403, "This is no pass of ours", "올바른 입장권이 아닙니다", *_REJOIN),
+        _problem(
+            "pass-expired",
+            403,
+            "The pass has expired",
+            "입장권이 만료되었습니다",
+            "Ask for a new pass with the same ticket: the place is kept.",
+            "같은 대기표로 입장권을 다시 받으세요. 순서는 그대로입니다.",
+        ),
+        _problem("ticket-invalid", 403, "This is no ticket of ours", "올바른 대기표가 아닙니다", *_REJOIN),
+        _problem("ticket-room", 403, "The ticket is of another room", "다른 대기실의 대기표입니다", *_REJOIN),
+        _problem("ticket-epoch", 403, "The ticket is of another day's line", "지난 대기줄의 대기표입니다", *_REJOIN),
+        _problem("ticket-revoked", 403, "The ticket was taken back", "취소된 대기표입니다", *_REJOIN),
         _problem("not-found", 404, "There is nothing here", "없는 주소입니다", *_FIX),
         _problem("method-not-allowed", 405, "This path does not take that method", "허용되지 않는 메서드입니다", *_FIX),
         _problem(
@@ -128,6 +160,14 @@ PROBLEMS: Final[Mapping[str, Problem]] = {
             "이 주소에서 온 연결이 너무 많습니다",
             *_WAIT,
         ),
+        _problem(
+            "not-your-turn",
+            429,
+            "Not your turn yet",
+            "아직 차례가 아닙니다",
+            "Wait Retry-After seconds, then knock again with the same ticket: the place is kept.",
+            "Retry-After 초를 기다린 뒤 같은 대기표로 다시 시도하세요. 순서는 그대로입니다.",
+        ),
         _problem("rate-limited", 429, "You send more than your share", "허용된 양보다 많이 보냈습니다", *_WAIT),
         _problem(
             "internal",
@@ -138,6 +178,7 @@ PROBLEMS: Final[Mapping[str, Problem]] = {
             "잠시 뒤 같은 요청을 다시 보내세요. 반복해도 안전합니다.",
         ),
         _problem("overloaded", 503, "More work than we can take now", "지금은 요청이 너무 많습니다", *_WAIT),
+        _problem("line-full", 503, "The line takes nobody more just now", "지금은 대기줄이 가득 찼습니다", *_WAIT),
         _problem("draining", 503, "This server is about to stop", "서버가 곧 종료됩니다", *_WAIT),
         _problem(
             "not-durable",

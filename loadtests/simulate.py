@@ -26,8 +26,9 @@ from typing import Final, NamedTuple
 
 from benchmarks.measure import percentile
 from gateway.core.place import Doorman, Hold, back_s, hold, look, retry_after_s, share_of
+from gateway.core.sign import Joined, Policy, Sign, Slot
 from gateway.core.turn import PERSON, token_us_of
-from gateway.core.waiting import Joined, Policy, Room, Sign, Slot
+from gateway.core.waiting import Room
 
 STEP_US: Final = 100_000
 START_US: Final = 1_700_000_000_000_000  # an instant of this century, as the scripts will see

@@ -138,7 +138,7 @@ def live(scenario: Scenario, law: Law, policy: Policy) -> Iterator[Second]:
     """Second by second."""
     shares = form_times(scenario.form_s)
     orders, balance_per_s = scenario.orders, 0.0 if scenario.is_idle else scenario.at(0) / COMPLETING
-    meter, pace = Meter(1.0 if scenario.is_idle else COMPLETING, scenario.known_per_s or balance_per_s * COMPLETING), Pace.opening(orders, 0)
+    meter, pace = Meter(1.0 if scenario.is_idle else COMPLETING, scenario.known_per_s or balance_per_s * COMPLETING), Pace.opening(orders.floor_per_s, 0)
     pace = pace._replace(rate_per_s=orders.kept(balance_per_s))
     passed = deque([balance_per_s] * len(shares), maxlen=len(shares))
     passes = consumed = committed = form_s = 0.0

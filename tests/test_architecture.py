@@ -32,10 +32,10 @@ LAYERS: Final = (
     ("check",),
     ("connections", "deliver", "identity", "limits", "openapi.__main__", "parser"),
     ("descriptors", "kafka", "memory", "keys", "listeners", "reply", "openapi.pages"),
-    ("board", "config", "openapi"),
+    ("board", "config", "openapi", "room_store"),
     ("openapi.schemas",),
-    ("core.lane", "core.place"),
-    ("core.receipt", "core.event", "core.waiting"),
+    ("core.lane", "core.place", "core.waiting"),
+    ("core.receipt", "core.event", "core.sign"),
     (
         "core.payload",
         "core.recordbatch",

@@ -113,9 +113,9 @@ class Pace(NamedTuple):
     changed_us: int  # the rate or the reason, last
 
     @classmethod
-    def opening(cls, orders: Orders, now_us: int) -> Self:
+    def opening(cls, floor_per_s: float, now_us: int) -> Self:
         """Where a new room begins: at the floor, knowing nothing."""
-        return cls(orders.floor_per_s, Reason.LAG_UNKNOWN, now_us, now_us)
+        return cls(floor_per_s, Reason.LAG_UNKNOWN, now_us, now_us)
 
 
 Law = Callable[[Policy, Reading, float], float]

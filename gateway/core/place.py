@@ -20,8 +20,8 @@ from hashlib import blake2b
 from itertools import islice
 from typing import Final, Literal, NamedTuple
 
+from gateway.core.sign import BOUNDS, LOBBY_BOUNDS, PAUSED_US, Policy, Sign
 from gateway.core.turn import DoorClock
-from gateway.core.waiting import BOUNDS, LOBBY_BOUNDS, PAUSED_US, Policy, Sign
 
 FRESH_US: Final = 1_000_000  # a sign up to this age stands as it is: two ticks
 MOVED_ON_US_MAX: Final = 10_000_000  # an older one's gate goes on for so long; then somebody else's guess is as good

@@ -26,102 +26,20 @@ Chosen by loadtests/simulate.py, which prints the figures.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import Final, NamedTuple
+from typing import Final
 
 from gateway.core.bits import ahead_of, below, bits_of, kth, mark, places_of
-from gateway.core.turn import PERSON, DoorClock
+from gateway.core.pace import Pace
+from gateway.core.sign import BOUNDS, LOBBY_BOUNDS, PASS_S, PAUSED_US, Acts, Joined, Policy, Reason, Refused, Sign, Slot
+from gateway.core.turn import PERSON, DoorClock, token_us_of
 
 STEP_US_MAX: Final = 1_000_000  # between two calls; two ticks' worth.  A longer gap is a clock that stepped, or a store that was away
-PASS_S: Final = 600  # how long a pass is good: as long as a form takes
-PAUSED_US: Final = 5_000_000  # what a paused door says; nobody knows better
 COUNT_EVERY_US: Final = 1_000_000  # estimates need no more, and counting a million bits is most of a tick's work
-BOUNDS: Final = 64  # steps of the line in the sign: a 64th of the wait is finer than the estimate
-LOBBY_BOUNDS: Final = 16  # of the called, who are a lobby or two, but thousands after a mass return
 LEAVING_MAX_PER_S: Final = 1 / 60  # faster, and the estimate would promise what nobody has seen
 LEAVING_GUESS_PER_S: Final = 1 / 2_400  # before anything is known: a third leave in a quarter of an hour
 GUESS_S: Final = 60.0  # how many seconds of looking the guess is worth
 LEAVING_MEMORY_S: Final = 90.0  # the FAR windows: a shorter memory would see them turn
 SPEED_MEMORY_S: Final = 10.0  # as long as a worker goes by it
-
-
-class Policy(NamedTuple):
-    """The numbers, each with its reason."""
-
-    lobby_us: int = 3_000_000  # called people; <= hold + burst + 0.3 s, or the door refuses
-    hold_us: int = 2_500_000  # how long an answer is held: held requests are rate x this
-    hold_slow_us_max: int = 5_000_000  # below one a second a person's time is longer than the hold
-    burst_us: int = 200_000  # how much the door makes good of what it could not do just before
-    near_us: int = 4_000_000  # two of these: as long as people near their turn may be silent
-    far_us: int = 30_000_000  # three of these, for estimates
-    crowd_percent: int = 150  # of a lobby; less, and the gate would fall in normal times
-    line_max: int = 2_000_000  # not yet called; the bitmaps take a byte each
-    poll_budget_per_s: int = 10_000  # GETs of the place; what eight workers answer beside all else
-    poll_s_max: int = 55  # below a minute, where proxies and phones close what is silent
-    token_us_min: int = 1_000  # at the operator's ceiling
-
-    def hold_at_us(self, token_us: int) -> int:
-        """How far ahead the door books at this rate."""
-        return max(self.hold_us, min(self.hold_slow_us_max, token_us))
-
-    def poll_s_longest(self, waiting: int) -> int:
-        """The longest interval between two asks while so many wait."""
-        return max(self.poll_s_max, waiting // self.poll_budget_per_s)
-
-
-class Reason(Enum):
-    """Why the door or the line says no."""
-
-    NOT_CALLED = "not-called"
-    BUSY = "busy"  # called, but the door is booked out
-    PAUSED = "paused"
-    FULL = "line-full"
-
-
-class Slot(NamedTuple):
-    """Through: the answer is given at `turn`, at most a burst later; 0, in a repeat, is one that was given.
-
-    `slot_s`: what the pass is made of, beside the place: when it was to be given, as seen at booking.  Stays
-    the same for a repeat, though a later change of the rate moves the release.
-    """
-
-    turn: int
-    slot_s: int
-
-
-class Refused(NamedTuple):
-    """Not through, and in how long the door may have a turn."""
-
-    reason: Reason
-    free_in_us: int = 0
-
-
-class Joined(NamedTuple):
-    """A place, and on a quiet day the way through at once."""
-
-    place: int
-    is_new: bool
-    slot: Slot | None = None
-
-
-class Sign(NamedTuple):
-    """What every worker knows of the room: one value a tick, from which places are answered."""
-
-    at_us: int
-    clock: DoorClock
-    gate: int
-    head: int
-    tail: int
-    called: int  # live people below head
-    booked: int  # turns given that have not come
-    called_places: tuple[int, ...]  # of the live people below head: the first, and each 16th of them, ends before this
-    waiting: int  # there
-    ahead_from: int  # between here, the head of late, ..
-    ahead_to: int  # .. and here, in BOUNDS equal steps:
-    ahead: tuple[int, ...]  # how many are there below each
-    leaving_per_s: float  # of each person
-    gate_per_s: float
-    far_us: int
 
 
 @dataclass(slots=True)
@@ -147,12 +65,16 @@ class Room:
 
     policy: Policy
     clock: DoorClock
+    pace: Pace
     now_us: int  # of the last call
+    acts: Acts = field(default_factory=Acts)
     tat_turn: int = 0  # the next turn that is free
     tail: int = 0
     head: int = 0
     gate: int = 0
     passes: int = 0  # people through; who books anew is counted once
+    signups: int = 0  # of them, whose application is durable
+    form_s: int = 0  # seconds they took for it, all together
     near: tuple[bytearray, bytearray] = field(default_factory=lambda: (bytearray(), bytearray()))
     far: tuple[bytearray, bytearray, bytearray] = field(default_factory=lambda: (bytearray(), bytearray(), bytearray()))
     near_since_us: int = 0
@@ -166,7 +88,8 @@ class Room:
     @classmethod
     def opened(cls, policy: Policy, token_us: int, now_us: int) -> "Room":
         """An empty one; its clock is past turn 0, which means `given`."""
-        return cls(policy, DoorClock(PERSON, now_us, token_us), now_us, near_since_us=now_us, far_since_us=now_us, counts=Counts(now_us))
+        clock = DoorClock(PERSON, now_us, token_us)
+        return cls(policy, clock, Pace.opening(clock.rate_per_s, now_us), now_us, near_since_us=now_us, far_since_us=now_us, counts=Counts(now_us))
 
     @property
     def lobby_size(self) -> int:
@@ -199,16 +122,21 @@ class Room:
                 answers.append(Joined(place, is_new=True, slot=self._at_once(place, waiting)))
         return answers
 
-    def tick(self, now_us: int, near: Iterable[int] = (), far: Iterable[int] = (), given: Iterable[tuple[int, int]] = ()) -> Sign:
+    def tick(
+        self, now_us: int, near: Iterable[int] = (), far: Iterable[int] = (), given: Iterable[tuple[int, int]] = (), signups: int = 0, form_s: int = 0
+    ) -> Sign:
         """Note who was seen since the worker's last tick, call people, and write the sign.
 
         Args:
             near: who knocked, or looked from the gate on (while paused: from anywhere).
             far: who looked from below the gate: they are told to knock, and hold the lobby only if they do.
             given: whose held answers the worker gave, and the turn of each: it may have been booked anew since.
+            signups: applications that became durable here since, and the seconds since the slots of their passes.
         """
         self._advance(now_us)
         self._rotate()
+        self.signups += signups
+        self.form_s += form_s
         for place in near:
             self._seen(place, is_near=True)
         for place in far:
@@ -230,6 +158,27 @@ class Room:
         """Through, and when; or not."""
         self._advance(now_us)
         return [self._knock(place) for place in places]
+
+    def set_pace(self, pace: Pace, changed_us: int, now_us: int) -> bool:
+        """A rate and its reason from now on, unless somebody else set one since `changed_us`; whether it is so."""
+        self._advance(now_us)
+        if self.pace.changed_us != changed_us:
+            return False
+        self.pace = pace
+        self.set_rate(token_us_of(pace.rate_per_s), now_us)
+        return True
+
+    def act(self, acts: Acts, now_us: int) -> bool:
+        """What the operator says, unless something newer was said; whether it is so."""
+        self._advance(now_us)
+        if acts.version <= self.acts.version:
+            return False
+        self.acts = acts
+        if acts.is_paused:
+            self.pause(now_us)
+        elif self.clock.is_paused:
+            self.resume(now_us)
+        return True
 
     def set_rate(self, token_us: int, now_us: int) -> None:
         """From now on; who is booked stays booked, so many people apart."""
@@ -254,8 +203,14 @@ class Room:
         self._advance(now_us)
         self.tail = max(self.tail, sign.tail) + margin
         self.head = max(self.head, sign.head)
+        self.passes, self.signups, self.form_s = max(self.passes, sign.passes), max(self.signups, sign.signups), max(self.form_s, sign.form_s)
+        if sign.pace.changed_us >= self.pace.changed_us:
+            self.pace, self.clock = sign.pace, self.clock.with_rate(sign.clock.token_us, now_us)
         turn = max(self.clock.turn_at(now_us), sign.clock.turn_at(sign.at_us))
-        self.clock = DoorClock(turn, now_us, self.clock.token_us, self.clock.is_paused or sign.clock.is_paused)
+        is_paused = self.clock.is_paused
+        if sign.acts.version >= self.acts.version:
+            self.acts, is_paused = sign.acts, sign.clock.is_paused
+        self.clock = DoorClock(turn, now_us, self.clock.token_us, is_paused)
         self.tat_turn = max(self.tat_turn, turn + self._ahead_turns_max())
 
     # Time
@@ -424,4 +379,9 @@ class Room:
             min(max(leaving, 0.0), LEAVING_MAX_PER_S),
             counts.gate_per_s,
             self.far_us,
+            self.passes,
+            self.signups,
+            self.form_s,
+            self.acts,
+            self.pace,
         )

@@ -55,7 +55,7 @@ histories = st.lists(st.builds(Call, steps_us, readings, st.booleans(), st.boole
 
 def play(given_orders: Orders, history: list[Call]) -> list[tuple[int, Pace]]:
     """(time, pace) after each call, the opening first."""
-    now_us, pace = AT_US, Pace.opening(given_orders, AT_US)
+    now_us, pace = AT_US, Pace.opening(given_orders.floor_per_s, AT_US)
     seen = [(now_us, pace)]
     for call in history:
         now_us += call.step_us
@@ -236,7 +236,7 @@ def test_a_clock_that_stepped_back_costs_a_second() -> None:
 
 
 def test_a_new_room_begins_at_the_floor_and_amber() -> None:
-    assert Pace.opening(ORDERS, AT_US) == Pace(10.0, Reason.LAG_UNKNOWN, AT_US, AT_US)
+    assert Pace.opening(ORDERS.floor_per_s, AT_US) == Pace(10.0, Reason.LAG_UNKNOWN, AT_US, AT_US)
 
 
 # What downstream shows

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.core.pace import Pace
 from gateway.core.place import (
     REFUSED_MAX,
     Doorman,
@@ -20,8 +21,8 @@ from gateway.core.place import (
     share_of,
     wait_s,
 )
+from gateway.core.sign import BOUNDS, LOBBY_BOUNDS, Acts, Policy, Sign
 from gateway.core.turn import PERSON, DoorClock
-from gateway.core.waiting import BOUNDS, LOBBY_BOUNDS, Policy, Sign
 
 S = 1_000_000
 NOW_US = 1_700_000_000 * S
@@ -43,6 +44,11 @@ SIGN = Sign(
     leaving_per_s=0.001,
     gate_per_s=500.0,
     far_us=30 * S,
+    passes=2_000,
+    signups=1_500,
+    form_s=90_000,
+    acts=Acts(),
+    pace=Pace.opening(250.0, NOW_US),
 )
 
 

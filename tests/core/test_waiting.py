@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from gateway.core.place import Hold, hold, look
+from gateway.core.sign import PASS_S, Joined, Policy, Reason, Refused, Sign, Slot
 from gateway.core.turn import PERSON
-from gateway.core.waiting import PASS_S, STEP_US_MAX, Joined, Policy, Reason, Refused, Room, Sign, Slot
+from gateway.core.waiting import STEP_US_MAX, Room
 
 S: Final = 1_000_000
 START_US: Final = 1_700_000_000 * S
