@@ -3,6 +3,7 @@
     async with Devstack(Path("var/devstack")) as stack:
         stack.kafka.bootstrap, stack.redis.url      where they are
         await stack.kafka.pause()                   resume, kill, restart; the same on redis
+        await stack.redis.fail_over(lose_ms=500)    empty: what happens to a Redis in production
 
 On the command line: python -m devstack up | down | status | run -- COMMAND...
 

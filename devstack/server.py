@@ -160,6 +160,16 @@ class Server(ABC):
             self._end_was_asked_for = True
             await self._process.stop()
 
+    def hand_over(self) -> GuardedProcess:
+        """Let go of the running process; whoever takes it sees to its end.
+
+        Raises:
+            NotOurs: somebody else started it.
+        """
+        process = self._running("hand over")
+        self._process = None
+        return process
+
     async def wait_unasked_end(self) -> int:
         """Return the exit code when the server ends though nobody here ended it."""
         process = self._running("watch")
@@ -180,6 +190,11 @@ class Server(ABC):
         self._ours(wish)
         assert self._process is not None, f"{self.name} was never started"
         return self._process
+
+    def _take_over(self, process: GuardedProcess) -> None:
+        """Go on with another process, which answers at our address, in place of the ended one."""
+        # Without an await in between: `wait_unasked_end` must see both or neither.
+        self._process, self._end_was_asked_for = process, False
 
     async def _find_existing(self) -> None:
         try:

@@ -177,6 +177,7 @@ class Devstack:
             redis = our_valkey(
                 self.data_dir / "redis",
                 self._lease_port(REDIS_PORT),
+                self._lease_port(),
                 binary=self._redis_binary,
                 fast_stop=self._fast_stop,
                 held_fds=held_fds,

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 
@@ -52,6 +52,21 @@ def wait() -> Wait:
     return Wait()
 
 
+PidsIn: TypeAlias = "Callable[[Path], list[int]]"
+
+
+@pytest.fixture(scope="session")
+def pids_in() -> PidsIn:
+    """Find the processes that have a directory on their command line: servers and guards."""
+
+    def find(data_dir: Path) -> list[int]:
+        shown = subprocess.run(["ps", "-ww", "-eo", "pid=,args="], capture_output=True, text=True, check=True)
+        lines = [line.split(None, 1) for line in shown.stdout.splitlines()]
+        return [int(pid) for pid, args in lines if str(data_dir) in args]
+
+    return find
+
+
 class CommandLine:
     """Runs `python -m devstack`, and ends what a failed test left running."""
 
@@ -61,8 +76,12 @@ class CommandLine:
 
     def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
         """Start one, in a session of its own, its stdout and stderr in pipes."""
+        return self.start_command(*self.command(*arguments))
+
+    def start_command(self, *command: str) -> subprocess.Popen[str]:
+        """Start something else in the same way, such as a program that owns a stack."""
         process = subprocess.Popen(
-            self.command(*arguments),
+            command,
             cwd=REPOSITORY,
             env=clean_environment(),
             stdin=subprocess.DEVNULL,

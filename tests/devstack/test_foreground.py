@@ -18,7 +18,7 @@ from devstack.ports import HOST
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.devstack.conftest import CommandLine, Wait
+    from tests.devstack.conftest import CommandLine, PidsIn, Wait
 
 # A command that says where it is and what it was given, and drains on SIGTERM.
 _CHILD = """
@@ -45,13 +45,6 @@ def _first_line(process: subprocess.Popen[str]) -> dict[str, Any]:
     return found
 
 
-def _pids_in(data_dir: Path) -> list[int]:
-    """Find the processes that have `data_dir` on their command line: servers and guards."""
-    shown = subprocess.run(["ps", "-ww", "-eo", "pid=,args="], capture_output=True, text=True, check=True)
-    lines = [line.split(None, 1) for line in shown.stdout.splitlines()]
-    return [int(pid) for pid, args in lines if str(data_dir) in args]
-
-
 def test_the_commands_code_is_ours(devstack: CommandLine, tmp_path: Path) -> None:
     """And a signal that ended it is 128 plus its number, as in a shell."""
     only_redis = ("run", "--no-kafka", "--data-dir", tmp_path, "--", "sh", "-c")
@@ -59,32 +52,32 @@ def test_the_commands_code_is_ours(devstack: CommandLine, tmp_path: Path) -> Non
     assert devstack.do(*only_redis, "kill -9 $$")[0] == 128 + signal.SIGKILL
 
 
-def test_a_command_that_does_not_exist_is_a_message(devstack: CommandLine, tmp_path: Path) -> None:
+def test_a_command_that_does_not_exist_is_a_message(devstack: CommandLine, tmp_path: Path, pids_in: PidsIn) -> None:
     """Exit 1, no traceback, no server left."""
     code, _, err = devstack.do("run", "--no-kafka", "--data-dir", tmp_path, "--", "no-such-thing")
     assert code == 1
     assert "could not run no-such-thing" in err
     assert "Traceback" not in err
-    assert _pids_in(tmp_path) == []
+    assert pids_in(tmp_path) == []
 
 
-def test_ctrl_c_ends_in_0_and_leaves_nothing(devstack: CommandLine, tmp_path: Path) -> None:
+def test_ctrl_c_ends_in_0_and_leaves_nothing(devstack: CommandLine, tmp_path: Path, pids_in: PidsIn) -> None:
     """The whole stack, and a command that drains on the SIGTERM it gets for our SIGINT."""
     process = devstack.start("run", "--data-dir", tmp_path, *_child())
     said = _first_line(process)
     assert sorted(said["given"]) == ["GATEWAY_KAFKA_BOOTSTRAP", "GATEWAY_REDIS_URL"]
-    assert len(_pids_in(tmp_path)) >= 3  # us and two servers at least
+    assert len(pids_in(tmp_path)) >= 3  # us and two servers at least
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert (process.returncode, "Traceback" in err) == (0, False), err
-    assert _pids_in(tmp_path) == []
+    assert pids_in(tmp_path) == []
 
 
-def test_killed_with_9_it_takes_everything_along(devstack: CommandLine, tmp_path: Path, wait: Wait) -> None:
+def test_killed_with_9_it_takes_everything_along(devstack: CommandLine, tmp_path: Path, wait: Wait, pids_in: PidsIn) -> None:
     """Servers and command, though nobody is left to tell them."""
     process = devstack.start("run", "--data-dir", tmp_path, *_child("stays"))
     said = _first_line(process)
-    others = [pid for pid in _pids_in(tmp_path) if pid != process.pid]
+    others = [pid for pid in pids_in(tmp_path) if pid != process.pid]
     assert len(others) >= 2
     process.kill()
     wait.gone(said["pid"], *others)
@@ -99,7 +92,7 @@ def test_killed_with_9_it_takes_everything_along(devstack: CommandLine, tmp_path
     assert new.strip() not in ("", old)
 
 
-def test_a_killed_parent_takes_everything_along(tmp_path: Path, wait: Wait) -> None:
+def test_a_killed_parent_takes_everything_along(tmp_path: Path, wait: Wait, pids_in: PidsIn) -> None:
     """As a `make run` that is killed: our parent is gone, so are we."""
     command = (
         f"{sys.executable} -m devstack run --no-kafka --data-dir {tmp_path} -- {sys.executable} -c 'import time; print(1, flush=True); time.sleep(600)'; true"
@@ -107,20 +100,20 @@ def test_a_killed_parent_takes_everything_along(tmp_path: Path, wait: Wait) -> N
     with subprocess.Popen(["sh", "-c", command], stdout=subprocess.PIPE, text=True) as shell:
         assert shell.stdout is not None
         assert shell.stdout.readline() == "1\n"
-        others = [pid for pid in _pids_in(tmp_path) if pid != shell.pid]
+        others = [pid for pid in pids_in(tmp_path) if pid != shell.pid]
         assert len(others) >= 3
         shell.kill()
     wait.gone(*others)
 
 
-def test_a_signal_during_the_start_ends_it(devstack: CommandLine, tmp_path: Path, wait: Wait) -> None:
+def test_a_signal_during_the_start_ends_it(devstack: CommandLine, tmp_path: Path, wait: Wait, pids_in: PidsIn) -> None:
     """No command ran, so this is not a success."""
     process = devstack.start("run", "--data-dir", tmp_path, "--", "true")
     wait.until((tmp_path / "kafka" / "format.log").exists, "Kafka is being formatted")
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert (process.returncode, "Traceback" in err) == (128 + signal.SIGINT, False), err
-    wait.until(lambda: _pids_in(tmp_path) == [], "nothing is left")
+    wait.until(lambda: pids_in(tmp_path) == [], "nothing is left")
 
 
 @pytest.mark.skipif(not hasattr(os, "tcsetpgrp"), reason="needs a terminal's job control")
