@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 DATA ?= var
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench bench-take bench-limits bench-overload docs lock clean
+.PHONY: help run test test-pages check format bench bench-take bench-limits bench-overload bench-room docs lock clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -18,6 +18,14 @@ run: $(VENV)/.run ## Bring up Valkey, Kafka and the gateway; ends with READY and
 
 test: $(VENV)/.dev ## Run every test against a real Kafka and a real Valkey
 	@$(BIN)/python -m pytest
+
+# A Korean font comes along, or the screenshots would show boxes.
+test-pages: $(VENV)/.dev ## Look at the waiting page in a real browser; installs Debian's chromium where there is none
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
+		echo "installing Debian's chromium and chromium-driver (once)"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium chromium-driver fonts-nanum >/dev/null; \
+	} || { echo "make test-pages needs Debian's packages chromium and chromium-driver and could not install them: not root, not Debian, or no network"; exit 1; }
+	@$(BIN)/python -m pytest -m browser tests/browser
 
 check: $(VENV)/.dev ## Lint, types, lock and generated documents
 	@$(BIN)/ruff check .
@@ -39,6 +47,9 @@ bench-limits: $(VENV)/.dev ## Measure what a frozen Redis and one user who does 
 
 bench-overload: $(VENV)/.dev ## Measure goodput under 1 to 50 times the load that can be served; about four minutes
 	@$(BIN)/python -m benchmarks.bench_overload $(BENCH)
+
+bench-room: $(VENV)/.dev ## Measure what a million people in the waiting room cost Redis
+	@$(BIN)/python -m benchmarks.bench_room $(BENCH)
 
 docs: $(VENV)/.dev ## Generate schemas and reference pages from the types
 	@$(BIN)/python -m gateway.openapi --write

@@ -23,6 +23,7 @@ what is printed first and what the targets speak of.
     bench_take         one decision of the limiter beside three others', in takers/
     bench_limits       what a frozen Redis and one user who does not stop cost everybody else
     bench_overload     goodput under 1 to 50 times what can be served; with slow_gateway, overload_report, crowd, gauges
+    bench_room         what a million people in the waiting room cost Redis
     open_generator     a load generator whose arrivals do not wait for answers; arrivals: when they are due  (pure)
     simulate_overload  the candidates for the overload controller, in virtual time
 

@@ -18,7 +18,7 @@ The import rule (tests/test_architecture.py holds it):
     __main__ → supervisor, worker → accept → body, admit, check, deliver → core → stdlib, msgspec
     leaves anyone may use, which import none but each other: errors, clock, metrics, logs
     one library, one door:  aiohttp in accept, body, connection, listening, parser, reply, supervisor and ops/;
-    the Kafka client in kafka; prometheus_client in ops/; PyJWT in identity.
+    the Kafka client in kafka and lag; prometheus_client in ops/; PyJWT in identity.
     Quotas are decided in ratelimit/, a library that knows nothing of the gateway; Redis is behind it.
     Only config reads the environment, only clock reads the clock.
 

@@ -4,8 +4,9 @@
     sluicegate check-config [--config …]           print what is in force, secrets masked
     sluicegate keys                                make a keys file for development
     sluicegate token --user u1                     mint a token for development
+    sluicegate room show|set|pause|resume <room>   the waiting room of a gateway that runs: room_command.py
 
-Exit codes: 0 stopped as asked, 1 stopped without finishing, 2 a setting, key or file is wrong.
+Exit codes: 0 stopped or done as asked, 1 stopped without finishing, or refused, 2 a setting, key, file or argument is wrong.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import msgspec
 import uvloop
 
 from gateway import config as configuration
-from gateway import descriptors, identity, keys, logs
+from gateway import descriptors, identity, keys, logs, room_command
 from gateway.clock import SYSTEM
 from gateway.config import Config
 from gateway.errors import ConfigError
@@ -34,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
         return _worker(arguments.control)
     try:
         config = configuration.load(arguments.config)
-        command = {"check-config": _check_config, "keys": _keys, "token": _token, None: _run}[arguments.command]
+        command = {"check-config": _check_config, "keys": _keys, "token": _token, "room": _room, None: _run}[arguments.command]
         return command(config, arguments)
     except ConfigError as exc:
         print(f"sluicegate: {exc}", file=sys.stderr)
@@ -54,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     token = commands.add_parser("token", parents=[common], help="mint a bearer token for development")
     token.add_argument("--user", required=True, help="the user id: the token's `sub`")
     token.add_argument("--valid-s", type=int, default=86_400, help="seconds until it expires")
+    room_command.add_to(commands, common)
     worker = commands.add_parser("worker")  # the supervisor starts these
     worker.add_argument("control", type=int)
     return parser
@@ -77,6 +79,15 @@ def _token(config: Config, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _room(config: Config, arguments: argparse.Namespace) -> int:
+    outcome = room_command.run(config, arguments)
+    print(
+        outcome.text if outcome.code == room_command.DONE else f"sluicegate: {outcome.text}",
+        file=sys.stdout if outcome.code == room_command.DONE else sys.stderr,
+    )
+    return outcome.code
+
+
 def _run(config: Config, arguments: argparse.Namespace) -> int:
     from gateway.supervisor import Supervisor  # noqa: PLC0415 - the small commands start faster without it
 
@@ -89,6 +100,7 @@ def _run(config: Config, arguments: argparse.Namespace) -> int:
     identity.check_keys(secrets.tokens)
     if keys.is_readable_by_others(config.keys_path):
         logs.warning("the keys file is readable by others", path=str(config.keys_path))
+    _say_who_may(config, secrets)
 
     async def supervise() -> int:
         return await Supervisor(config, secrets, arguments.config).run()
@@ -101,6 +113,14 @@ def _run(config: Config, arguments: argparse.Namespace) -> int:
         except Exception as exc:  # noqa: BLE001 - the last door: frames without the text of what failed
             logs.error("the supervisor failed", exc=exc)
             return 1
+
+
+def _say_who_may(config: Config, secrets: keys.Keys) -> None:
+    """Where the operators' token is; never the token: logs are read by others than those who may."""
+    if secrets.ops:
+        logs.info("operators' calls need the token `ops` of the keys file; `sluicegate room` reads it there", path=str(config.keys_path))
+    else:
+        logs.warning("the keys file has no `ops`: the operators' calls are refused to all", path=str(config.keys_path))
 
 
 def _worker(control_fd: int) -> int:

@@ -10,7 +10,7 @@ refused before the signature, the signature before the body.
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from aiohttp import web
 from aiohttp.http import HttpVersion, HttpVersion10, HttpVersion11
@@ -20,6 +20,7 @@ from gateway import logs
 from gateway.admit import Admission
 from gateway.board import Slot
 from gateway.body import Bodies, BodyHead, read_head, sized
+from gateway.browser import Browser
 from gateway.check import CheckedSignup, CheckedSync, check_signup, check_sync
 from gateway.clock import Clock
 from gateway.config import Http
@@ -29,6 +30,8 @@ from gateway.core.event import Forge
 from gateway.core.head import read_plain
 from gateway.core.overload import End
 from gateway.core.receipt import Outcome, Receipt, withheld
+from gateway.core.ticket import Pass
+from gateway.cors import SHARED, Cors
 from gateway.deliver import Deliverer
 from gateway.documents import Document, Documents
 from gateway.errors import PROBLEMS, Refusal
@@ -36,8 +39,20 @@ from gateway.identity import Identity, Member
 from gateway.limits import Limits, Paid
 from gateway.metrics import ROUTES
 from gateway.reply import Answer, Replies
+from gateway.room import WaitingRoom
+from gateway.rooms import PASS_HEADER, Rooms
 
 Handler = Callable[[web.BaseRequest], Awaitable[Answer]]
+_GET: Final = ("GET", "HEAD")
+_POST: Final = ("POST",)
+
+
+class Route(NamedTuple):
+    """What stands at one path."""
+
+    name: str  # in metrics
+    methods: tuple[str, ...]  # empty: any
+    handler: Handler
 
 
 class Front:
@@ -57,7 +72,9 @@ class Front:
         replies: Replies,
         clock: Clock,
         slot: Slot,
+        room: WaitingRoom | None = None,
     ) -> None:
+        """Args: room: None where sign-ups need no pass."""
         self._settings = settings
         self._admission = admission
         self._identity = identity
@@ -68,28 +85,47 @@ class Front:
         self._documents = documents
         self._replies = replies
         self._clock = clock
-        self._routes: dict[str, tuple[str, str, Handler]] = {
-            "/v1/syncs": ("syncs", "POST", self._sync),
-            "/v1/signups": ("signups", "POST", self._signup),
-            "/v1/notices": ("notices", "GET", self._notices),
-            "/v1/openapi.json": ("openapi", "GET", self._openapi),
+        self._routes = {
+            "/v1/syncs": Route("syncs", _POST, self._sync),
+            "/v1/signups": Route("signups", _POST, self._signup),
+            "/v1/notices": Route("notices", _GET, self._notices),
+            "/v1/openapi.json": Route("openapi", _GET, self._openapi),
         }
         self._counts = {name: {int(status): counter for status, counter in slot.counters_by("sluicegate_requests_total", name).items()} for name in ROUTES}
         self._sample_counts = slot.counters_by("sluicegate_events_total", "syncs")
         self._signup_counts = slot.counters_by("sluicegate_events_total", "signups")
         self._refusals = slot.counters_by("sluicegate_refusals_total")
         self._bodies = Bodies(settings, clock, slot)
+        self._cors = Cors(())
+        self._rooms: Rooms | None = None
+        if room is not None:
+            self._open(room)
         self.closes_connections = False
+
+    def _open(self, room: WaitingRoom) -> None:
+        """The paths of the waiting room, and what else it changes."""
+        rooms = self._rooms = Rooms(
+            room, self._settings, admission=self._admission, limits=self._limits, replies=self._replies, bodies=self._bodies, address_of=self._address
+        )
+        self._cors = Cors(room.settings.cors_origins)
+        browser = Browser(rooms, self._replies, self._bodies)
+        self._routes |= {
+            rooms.path: Route("sign", _GET, rooms.sign),
+            f"{rooms.path}/tickets": Route("tickets", _POST, rooms.tickets),
+            f"{rooms.path}/place": Route("place", _GET, rooms.place),
+            f"{rooms.path}/passes": Route("passes", _POST, rooms.passes),
+            browser.path: Route("page", (*_GET, *_POST), browser.page),
+        }
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; nothing it can contain makes this raise."""
-        name, method, handler = self._route(request.raw_path)
+        name, methods, handler = self._route(request.raw_path)
         try:
             _check_head(request.version, request.raw_path, request.headers)
-            if method and request.method != method and not (request.method == "HEAD" and method == "GET"):
-                allow = "GET, HEAD" if method == "GET" else method
-                raise Refusal("method-not-allowed", f"want {allow}", headers=[("Allow", allow)])
-            response = await handler(request)
+            if request.method in methods or not methods:
+                response = await handler(request)
+            else:
+                response = self._other_method(name, methods, request)
         except Refusal as refusal:
             response = self._refuse(refusal)
         except ConnectionError:
@@ -104,6 +140,8 @@ class Front:
             # An offer to speak another protocol (Java's client and curl --http2 make one) is ignored, as RFC 9110 7.8 allows;
             # but the parser drops or keeps what follows such a request, so it is the last.
             response.force_close()
+        if self._cors.is_on and "Origin" in headers and name in SHARED:
+            response.add_headers(self._cors.headers(headers["Origin"]))
         self._counts[name][response.status].add()
         return response.as_response()
 
@@ -129,12 +167,18 @@ class Front:
         self._counts["syncs"][refusal.problem.status].add()
         return self._replies.raw(refusal, closes=False)
 
+    def _other_method(self, name: str, methods: tuple[str, ...], request: web.BaseRequest) -> Answer:
+        if request.method == "OPTIONS" and self._cors.is_on and name in SHARED:
+            return self._replies.preflight(methods)
+        allow = ", ".join(methods)
+        raise Refusal("method-not-allowed", f"want {allow}", headers=[("Allow", allow)])
+
     def _refuse(self, refusal: Refusal) -> Answer:
         self._refusals[refusal.problem.code].add()
         return self._replies.refusal(refusal)
 
-    def _route(self, target: str) -> tuple[str, str, Handler]:
-        """(name, method, handler) of a request target; what is nowhere has a handler that says so."""
+    def _route(self, target: str) -> Route:
+        """What stands at a request target; what is nowhere has a handler that says so."""
         route = self._routes.get(target)
         if route is not None:
             return route
@@ -143,7 +187,7 @@ class Front:
             return self._routes[path]
         code = path.removeprefix("/problems/")
         if code in PROBLEMS and code != path:
-            return "problems", "GET", self._problem
+            return Route("problems", _GET, self._problem)
         return _NOWHERE
 
     # The two calls the product is for
@@ -157,7 +201,7 @@ class Front:
         end, began_s = End.IGNORED, self._clock.monotonic_s()
         try:
             member = self._identity.member(authorization, self._clock.now_us() / 1e6)
-            address = self._address(request, connection)
+            address = self._address(request)
             paid = await self._limits.charge(kind, address, member.user)
             body = self._bodies.whole(request, body_head)
             if body is None:
@@ -209,17 +253,21 @@ class Front:
         kind = "signups"
         body_head = read_head(request.headers, self._settings.signup_bytes_max, self._settings.gzip_ratio_max)
         connection: Connection = request.protocol  # type: ignore[assignment]
-        address = self._address(request, connection)
-        # By their address until passes exist: whatever else a client may write, it could draw its lot again with.
-        cost_bytes = self._admission.admit(kind, body_head.unfolded_bytes_max, address, is_kept=connection.is_kept)
+        address = self._address(request)
+        # By their pass, else by their address: whatever else a client may write, it could draw its lot again with.
+        token = request.headers.get(PASS_HEADER, address) if self._rooms is not None else address
+        cost_bytes = self._admission.admit(kind, body_head.unfolded_bytes_max, token, is_kept=connection.is_kept)
         end, began_s = End.IGNORED, self._clock.monotonic_s()
         try:
-            paid = await self._limits.charge(kind, address)
+            holder = None if self._rooms is None else self._rooms.holder(request, self._clock.now_us())
+            paid = await self._limits.charge(kind, address, "" if holder is None else holder.name)
             body = self._bodies.whole(request, body_head)
             if body is None:
                 body = await self._read(request, body_head)
                 began_s = self._clock.monotonic_s()
-            signup_id, record = self._checked_signup(body)
+            signup_id, record = self._checked_signup(body, holder)
+            if self._rooms is not None and holder is not None:
+                await self._rooms.claim(holder, signup_id)
             [outcome] = outcomes = await self._deliverer.deliver(kind, [record], None)
             end = _end(outcomes)
         except Refusal as refusal:
@@ -228,7 +276,12 @@ class Front:
         finally:
             self._admission.done(cost_bytes, end, began_s)
         if outcome is Outcome.DURABLE:
+            if self._rooms is not None and holder is not None:
+                self._rooms.room.signed_up(holder)
             return self._replies.signed_up(signup_id)
+        return self._not_signed_up(outcome, paid)
+
+    def _not_signed_up(self, outcome: Outcome, paid: Paid | None) -> Answer:
         if outcome is Outcome.REFUSED:
             errors = [{"pointer": "", "detail": "refused-by-kafka"}]
             raise Refusal("invalid", "the store refuses this application for good", members={"errors": errors})
@@ -236,9 +289,10 @@ class Front:
         known = "unknown" if outcome is Outcome.UNKNOWN else "none"
         raise Refusal("not-durable", _NOT_DURABLE[known], retry_after_s=self._admission.retry_after_s(), members={"outcome": known})
 
-    def _checked_signup(self, body: bytes) -> CheckedSignup:
+    def _checked_signup(self, body: bytes, holder: Pass | None) -> CheckedSignup:
+        key = None if self._rooms is None or holder is None else self._rooms.key(holder)
         try:
-            return check_signup(self._forge, body, self._clock.now_us())
+            return check_signup(self._forge, body, self._clock.now_us(), key)
         except Refusal as refusal:
             if refusal.problem.code == "invalid":  # else it was no application at all
                 self._signup_counts["invalid"].add()
@@ -263,8 +317,9 @@ class Front:
         finally:
             self._admission.has_body()
 
-    def _address(self, request: web.BaseRequest, connection: Connection) -> str:
+    def _address(self, request: web.BaseRequest) -> str:
         """The client's address, as our own proxies tell it."""
+        connection: Connection = request.protocol  # type: ignore[assignment]
         forwarded = request.headers.getall("X-Forwarded-For", ())
         return self._proxies.client(connection.peer.address, forwarded) if forwarded else connection.peer.address
 
@@ -338,4 +393,4 @@ _NOT_DURABLE: Final = {
     "none": "not sent to the store in time; nothing of this request was kept",
     "unknown": "not acknowledged in time; it may be stored all the same",
 }
-_NOWHERE: Final = ("none", "", _nowhere)
+_NOWHERE: Final = Route("none", (), _nowhere)

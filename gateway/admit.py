@@ -25,7 +25,8 @@ _DETAIL: Final = {
     "not-durable": "the store does not answer; nothing of this request was kept",
 }
 _SMOOTHING: Final = 0.3  # of the last second in the average rate: forgets within about five seconds
-_RANKS: Final = {"syncs": Rank.SYNC, "signups": Rank.SIGNUP}
+_RANKS: Final = {"syncs": Rank.SYNC, "signups": Rank.SIGNUP, "joins": Rank.JOIN}
+_STORED: Final = frozenset({"syncs", "signups"})  # what Kafka must take; a join is the room's
 _GOLDEN: Final = 0.618034  # steps of it, modulo 1, are even at any length
 _HOUR_US: Final = 3_600_000_000
 
@@ -70,7 +71,7 @@ class Admission:
             in_flight_bytes=self.bodies_bytes + deliverer.held_bytes,
             in_flight_bytes_max=self._in_flight_bytes_max,
             is_draining=self.is_draining and is_kept,
-            is_stalled=not deliverer.is_open(kind),
+            is_stalled=kind in _STORED and not deliverer.is_open(kind),
         )
         if code is None and not overload.is_admitted(_RANKS[kind], self._share(token), now_s):
             self._refused[kind].add()

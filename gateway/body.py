@@ -107,6 +107,16 @@ class Bodies:
             raise _broken() from None
         return self._unfold(body, head)
 
+    async def small(self, request: web.BaseRequest, bytes_max: int) -> bytes:
+        """A body of another kind than JSON: a form's.
+
+        Raises:
+            Refusal: body-too-large, request-timeout, bad-request.
+        """
+        head = BodyHead(is_gzip=False, bytes_max=bytes_max, unfolded_bytes_max=bytes_max)
+        body = self.whole(request, head)
+        return await self.read(request, head) if body is None else body
+
     async def read(self, request: web.BaseRequest, head: BodyHead) -> bytes:
         """The unfolded body, read within its deadline.
 

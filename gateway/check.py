@@ -106,8 +106,10 @@ def _with_flaws_or_repeats(samples: Sequence[Sample | Flaw], forged: Sequence[Re
     return CheckedSync(samples, records, lines)
 
 
-def check_signup(forge: Forge, body: bytes, received_us: int) -> CheckedSignup:
+def check_signup(forge: Forge, body: bytes, received_us: int, key: str | None = None) -> CheckedSignup:
     """Judge one application.
+
+    Args: key: of its record; None where no room gives one.
 
     Raises:
         Refusal: invalid-json or invalid.
@@ -115,7 +117,7 @@ def check_signup(forge: Forge, body: bytes, received_us: int) -> CheckedSignup:
     signup = read_signup(body)
     if isinstance(signup, _FLAWED):
         raise _refusal(signup)
-    return CheckedSignup(str(signup.signup_id), forge.signup(signup, received_us))
+    return CheckedSignup(str(signup.signup_id), forge.signup(signup, received_us, key))
 
 
 def _refusal(flaw: Malformed | Invalid) -> Refusal:

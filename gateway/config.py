@@ -112,9 +112,9 @@ class Deliver(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LimitRule(Struct, frozen=True, forbid_unknown_fields=True):
-    """One token bucket for everybody (global), for everybody on this route, or for each address or user."""
+    """One token bucket for everybody (global), for everybody on this route, or for each address, user or pass."""
 
-    by: Literal["global", "route", "address", "user"]
+    by: Literal["global", "route", "address", "user", "pass"]
     tokens: Annotated[float, Meta(gt=0, le=100_000)]
     per_s: Annotated[float, Meta(gt=0, le=604_800)]
     burst: Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -124,7 +124,7 @@ class LimitPolicy(Struct, frozen=True, forbid_unknown_fields=True):
     """Buckets that pass all or none."""
 
     name: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,32}\Z")]
-    charge: Literal["syncs", "signups", "samples"]
+    charge: Literal["syncs", "signups", "samples", "joins"]
     rules: Annotated[tuple[LimitRule, ...], Meta(min_length=1, max_length=8)]
     on_error: Literal["local", "open", "closed"] = "local"
     shadow: bool = False
@@ -144,7 +144,12 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
             "syncs",
             (LimitRule("global", 20_000, 1, 40_000), LimitRule("route", 20_000, 1, 40_000), LimitRule("address", 500, 1, 5_000), LimitRule("user", 1, 10, 60)),
         ),
-        LimitPolicy("signups", "signups", (LimitRule("global", 20_000, 1, 40_000), LimitRule("route", 2_000, 1, 4_000), LimitRule("address", 100, 1, 1_000))),
+        LimitPolicy(
+            "signups",
+            "signups",
+            (LimitRule("global", 20_000, 1, 40_000), LimitRule("route", 2_000, 1, 4_000), LimitRule("address", 100, 1, 1_000), LimitRule("pass", 1, 1_200, 10)),
+        ),
+        LimitPolicy("joins", "joins", (LimitRule("route", 20_000, 1, 40_000), LimitRule("address", 200, 1, 5_000))),
         LimitPolicy("samples", "samples", (LimitRule("user", 1, 1, 2_000),)),
     )
 
@@ -310,7 +315,8 @@ def _contradicting_limits(limits: Limits) -> Iterator[tuple[bool, str]]:
         where = f"limits.policies {policy.name}"
         by = [rule.by for rule in policy.rules]
         yield len(set(by)) < len(by), f"{where}: want one rule for each `by`"
-        yield policy.charge == "signups" and "user" in by, f"{where}: who signs up is no user yet: want no rule by user"
+        yield policy.charge in ("signups", "joins") and "user" in by, f"{where}: who signs up is no user yet: want no rule by user"
+        yield policy.charge != "signups" and "pass" in by, f"{where}: only sign-ups come with a pass: want no rule by pass"
         yield policy.charge == "samples" and "global" in by, f"{where}: samples are no requests: want no rule by global"
         for rule in policy.rules:
             yield not _can_be(rule.tokens, rule.per_s, rule.burst), f"{where}, by {rule.by}: want a bucket that fills within a year, of at most a token per µs"

@@ -3,7 +3,8 @@
     { "tokens":  [ {"kid": "…", "alg": "HS256", "key": "…", "mint": "…"} ],
       "tickets": [ {"kid": "…", "key": "<base64url>"} ],
       "spool":   [ {"kid": "…", "key": "<base64url>"} ],
-      "limits":  "<base64url>" }
+      "limits":  "<base64url>",
+      "ops":     "<base64url>" }
 
 A token key pins one algorithm.  `key` verifies: the secret in base64url for
 HS256, a public key in PEM for RS256 and EdDSA.  `mint` signs development tokens
@@ -11,7 +12,8 @@ HS256, a public key in PEM for RS256 and EdDSA.  `mint` signs development tokens
 `limits` keys the hashes that name users and addresses in Redis, the same in all gateways
 that share buckets.  A file without it uses its first ticket key, else its first HS256 key,
 for that; a secret that changes gives everybody new buckets, so a supervisor keeps its first.
-`tickets` and `spool` are made now, so that the waiting room and the spool find
+`ops` is the operators' token, sent as it stands here: who has it opens and shuts the waiting room.
+Without it nobody may.  `tickets` and `spool` are made now, so that the waiting room and the spool find
 theirs in a file that already exists; nothing reads them yet.
 """
 
@@ -29,6 +31,7 @@ from msgspec import Meta, Struct
 from gateway.errors import ConfigError
 
 _SECRET_BYTES_MIN = 32  # RFC 7518 section 3.2: an HS256 key is at least as long as its hash
+_OPS_BYTES_MIN = 16  # as much as nobody tries; there is no other lock
 _LIMITS_BYTES_MIN = 16  # who guesses it finds users by the hashes in Redis: 128 bits nobody tries
 
 
@@ -69,9 +72,15 @@ class Keys(Struct, frozen=True, forbid_unknown_fields=True):
     tickets: tuple[SecretKey, ...] = ()
     spool: tuple[SecretKey, ...] = ()
     limits: str = ""
+    ops: str = ""
 
     def __repr__(self) -> str:
         return f"Keys({self.tokens}, {self.tickets}, {self.spool}, ***)"
+
+    @property
+    def of_workers(self) -> "Keys":
+        """Without the operators' token: who parses what strangers send need not have it."""
+        return msgspec.structs.replace(self, ops="")
 
     @property
     def limits_secret(self) -> bytes:
@@ -111,6 +120,8 @@ def load(path: Path) -> Keys:
     if _length(keys._limits_source) < _LIMITS_BYTES_MIN:  # noqa: SLF001
         named = "limits" if keys.limits else f"tickets kid {keys.tickets[0].kid}, in place of `limits`"
         raise ConfigError(f"keys file {path}: {named}: want at least {_LIMITS_BYTES_MIN} bytes in base64url")
+    if keys.ops and _length(keys.ops) < _OPS_BYTES_MIN:
+        raise ConfigError(f"keys file {path}: ops: want at least {_OPS_BYTES_MIN} bytes in base64url")
     return keys
 
 
@@ -149,6 +160,7 @@ def make(path: Path) -> bool:
         tickets=(SecretKey(kid="1", key=secret()),),
         spool=(SecretKey(kid="1", key=secret()),),
         limits=secret(),
+        ops=secret(),
     )
     # Written whole beside its name and renamed: a crash leaves no half key file behind.
     draft = path.with_suffix(".draft")

@@ -10,6 +10,7 @@ Keys in Redis, after limits.prefix; identities only as keyed hashes of 10 bytes,
     <policy>:route             one per policy
     <policy>:address:<hash>    IPv4 exact, IPv6 /64
     <policy>:user:<hash>
+    <policy>:pass:<hash>       of sign-ups that come through a room
     newcomers:<hash>           one per network, /24 or /48, for all enforced policies; a shadow has its own
 
 Source: draft-ietf-httpapi-ratelimit-headers-10 for the fields.
@@ -21,7 +22,7 @@ from functools import partial
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gateway import config, logs
 from gateway.board import Slot
@@ -78,11 +79,15 @@ class _Measured(NamedTuple):
 class Limits:
     """The quotas of one worker."""
 
-    def __init__(self, settings: config.Limits, secret: bytes, limiter: Limiter, slot: Slot) -> None:
-        """Args: secret: keys the hashes; the same in all gateways that share buckets."""
+    def __init__(self, settings: config.Limits, secret: bytes, limiter: Limiter, slot: Slot, *, has_passes: bool = False) -> None:
+        """Args:
+        secret: keys the hashes; the same in all gateways that share buckets.
+        has_passes: sign-ups come with one; else rules by pass say nothing.
+        """
         self._secret = secret
+        self._has_passes = has_passes
         self._limiter = limiter
-        self._results = {name: slot.counters_by("sluicegate_limits_total", name) for name in ("syncs", "signups", "samples")}
+        self._results = {name: slot.counters_by("sluicegate_limits_total", name) for name in ("syncs", "signups", "samples", "joins")}
         self._counters = {
             "answers": slot.counters_by("sluicegate_limiter_answers_total"),
             "calls": slot.counters_by("sluicegate_limiter_calls_total"),
@@ -101,7 +106,8 @@ class Limits:
         """Use these policies from now on; buckets keep their state, remembered refusals go."""
         newcomers = Limit.per(settings.newcomers_per_s, 1, settings.newcomers_burst)
         prefix = settings.prefix.encode()
-        charges = [(policy, self._charge(policy, prefix, newcomers)) for policy in settings.policies]
+        policies = settings.policies if self._has_passes else [without_passes(policy) for policy in settings.policies]
+        charges = [(policy, self._charge(policy, prefix, newcomers)) for policy in policies if policy.rules]
         self._enforced = {policy.charge: charge for policy, charge in charges if not policy.shadow}
         self._shadows = {}
         for policy, charge in charges:
@@ -118,6 +124,7 @@ class Limits:
             "route": lambda _address, _user: own + b"route",
             "address": lambda address, _user: own + b"address:" + self._hash("address", place_of(address)),
             "user": lambda _address, user: own + b"user:" + self._hash("user", user),
+            "pass": lambda _address, holder: own + b"pass:" + self._hash("pass", holder),
             _NEWCOMERS: lambda address, _user: shared + b"newcomers:" + self._hash("network", network_of(address)),
         }
         names = [*(rule.by for rule in settings.rules), *([_NEWCOMERS] if policy.newcomers is not None else [])]
@@ -240,6 +247,11 @@ class Limits:
 
     def _hash(self, what: str, identity: str) -> bytes:
         return blake2b(identity.encode(), digest_size=_HASH_BYTES, key=self._secret, person=what.encode()).hexdigest().encode()
+
+
+def without_passes(settings: config.LimitPolicy) -> config.LimitPolicy:
+    """Where there is no room, nobody has a pass to be limited by."""
+    return structs.replace(settings, rules=tuple(rule for rule in settings.rules if rule.by != "pass"))
 
 
 def _policy(settings: config.LimitPolicy, newcomers: Limit) -> Policy:

@@ -13,7 +13,7 @@ from gateway.errors import PROBLEMS
 
 Kind = Literal["counter", "gauge", "histogram"]
 
-ROUTES: Final = ("syncs", "signups", "notices", "openapi", "problems", "none")
+ROUTES: Final = ("syncs", "signups", "tickets", "place", "passes", "sign", "page", "notices", "openapi", "problems", "none")
 TOPICS: Final = ("syncs", "signups")
 STATUSES: Final = tuple(str(s) for s in (200, 201, 202, 204, 303, 304, 400, 401, 403, 404, 405, 408, 411, 413, 415, 422, 429, 500, 503))
 SECONDS_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -28,6 +28,7 @@ class Metric(NamedTuple):
     remedy: str
     labels: tuple[tuple[str, tuple[str, ...]], ...] = ()
     buckets: tuple[float, ...] = ()
+    is_supervisors: bool = False  # a gauge that the supervisor sets, and no worker
 
     def series(self) -> tuple[tuple[str, ...], ...]:
         """Every combination of label values, in a fixed order."""
@@ -120,8 +121,8 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "Requests (for `samples`: samples) by what their quota said: admitted, refused by which limit, given back, or what a shadow policy would have said.",
         "`address`: a carrier behind one address? raise that rule; `global`, `route`: more than was planned for; `away`: Redis is, and on_error is closed.",
         (
-            ("charge", ("syncs", "signups", "samples")),
-            ("result", ("admitted", "global", "route", "address", "user", "newcomers", "away", "refunded", "shadow_admitted", "shadow_refused")),
+            ("charge", ("syncs", "signups", "samples", "joins")),
+            ("result", ("admitted", "global", "route", "address", "user", "pass", "newcomers", "away", "refunded", "shadow_admitted", "shadow_refused")),
         ),
     ),
     Metric(
@@ -188,11 +189,92 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "Near sluicegate_overload_limit: less important requests are being refused.",
     ),
     Metric(
+        "sluicegate_room_joins_total",
+        "counter",
+        "Joins by what came of them: a new place, one they had, a provisional ticket because the store was away, or a full line.",
+        "`provisional`: look at the room's Redis; `full`: raise room.line_max, or say on the page when to come.",
+        (("result", ("new", "known", "provisional", "full")),),
+    ),
+    Metric(
+        "sluicegate_room_looks_total",
+        "counter",
+        "Questions for one's place, answered from memory.",
+        "Far more than waiting / poll_after_s: a client does not obey; the address limits of the proxy in front help.",
+    ),
+    Metric(
+        "sluicegate_room_knocks_total",
+        "counter",
+        "Knocks: passes given at their turn, given again, given alone while the store was away; told `early` from memory, `refused` by the door, `repeated` while held, "
+        "`ended` by a pause or a slower rate, `late` because this worker overslept the turn.",
+        "`late` grows: workers stall, look at loop lag; `refused` above a fifth of `given`: phones knock before they are called.",
+        (("result", ("given", "again", "alone", "early", "refused", "repeated", "ended", "late")),),
+    ),
+    Metric(
+        "sluicegate_room_ticks_total",
+        "counter",
+        "Ticks of this worker by what the store said.",
+        "`failed` grows: the room's Redis is away; places are told from memory and the door runs at its share.",
+        (("result", ("done", "failed")),),
+    ),
+    Metric(
+        "sluicegate_room_away_seconds_total",
+        "counter",
+        "Seconds in which the line's store did not answer this worker.",
+        "Look at the room's Redis.",
+    ),
+    Metric(
+        "sluicegate_room_held",
+        "gauge",
+        "Answers held until their turn at the door.",
+        "Near room.held_max: raise it; normal is the rate times 1 to 2.5 s.",
+    ),
+    Metric(
+        "sluicegate_room_rate_per_second",
+        "gauge",
+        "People a second whom the door lets in; while paused, what it resumes with.",
+        "Not what you expect: sluicegate_room_reason, or `sluicegate room show`, says why.",
+        is_supervisors=True,
+    ),
+    Metric(
+        "sluicegate_room_reason",
+        "gauge",
+        "Why the door has this rate: 0 paused, 1 told, 2 acks-stopped, 3 overload, 4 lag-unknown, 5 climbing, 6 floor, 7 ceiling, 8 consumption.",
+        "2: look at Kafka; 3: add workers; 4: is room.consumer_group right, and does it commit?  6: downstream takes less than room.floor_per_s.",
+        is_supervisors=True,
+    ),
+    Metric(
+        "sluicegate_room_depth",
+        "gauge",
+        "People who are in line now.",
+        "Grows for long: tell people when to come (`sluicegate room set --message`), or let downstream take more.",
+        is_supervisors=True,
+    ),
+    Metric(
+        "sluicegate_room_lobby",
+        "gauge",
+        "People who are called and may knock.",
+        "Far above three seconds of the rate: many came back at once; it goes by itself.",
+        is_supervisors=True,
+    ),
+    Metric(
+        "sluicegate_room_consumer_lag",
+        "gauge",
+        "Sign-ups in Kafka that room.consumer_group has not committed; NaN while that is not known.",
+        "Far above room.lag_target while the rate is at its floor: downstream takes less than that; NaN: see the log.",
+        is_supervisors=True,
+    ),
+    Metric(
+        "sluicegate_room_pace_changes_total",
+        "counter",
+        "Changes of the door's rate or its reason that this machine made.",
+        "One a second for minutes: what downstream takes swings; look at the consumers.",
+    ),
+    Metric(
         "sluicegate_overload_refused_total",
         "counter",
         "Refused to keep the others fast: requests by class, and samples of days gone by.",
         "Grows: more comes than downstream takes; `signups` should stay 0 while `syncs` grows.",
-        (("class", ("signups", "syncs", "backfill")),),
+        (("class", ("signups", "joins", "syncs", "backfill")),),
     ),
     Metric(
         "sluicegate_connections",

@@ -5,7 +5,7 @@ Every answer has `Request-Id`, our own `Server` and a `Cache-Control`.
 Source: RFC 9457 (problem details), RFC 9110.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from http import HTTPStatus
 from itertools import count
@@ -17,11 +17,12 @@ from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import HttpVersion10
 
 from gateway.core.receipt import Entry, Receipt
+from gateway.cors import ALLOWED
 from gateway.errors import PROBLEMS, Refusal
 
 SERVER: Final = "sluicegate"
 _JSON: Final = "application/json"
-_PROBLEM_JSON: Final = "application/problem+json"
+PROBLEM_JSON: Final = "application/problem+json"
 # Heads begin in a few ways only: (status, content type, cache) → their first lines.
 _BEGINNINGS: Final[dict[tuple[int, str, str], str]] = {}
 _ALL_ACCEPTED: Final = b'{"durability":"kafka","accepted":%d,"ack_through":%b,"results":[]}'
@@ -48,6 +49,10 @@ class Answer:
     def force_close(self) -> None:
         """End the connection after this answer."""
         self.keep_alive = False
+
+    def add_headers(self, lines: bytes) -> None:
+        """Further headers, each line ended."""
+        self.head += lines
 
     async def prepare(self, request: web.BaseRequest) -> None:
         """Write all of it; nothing is left for `write_eof`.  Raises ConnectionResetError where nobody listens any more."""
@@ -92,7 +97,7 @@ class Replies:
             phrase = HTTPStatus(status).phrase
             begun = f"HTTP/1.1 {status} {phrase}\r\nServer: {SERVER}\r\nContent-Type: {content_type}\r\nCache-Control: {cache}\r\n"
             _BEGINNINGS[status, content_type, cache] = begun
-        framing = "" if status == HTTPStatus.NOT_MODIFIED else f"Content-Length: {length}\r\n"
+        framing = "" if status in (HTTPStatus.NOT_MODIFIED, HTTPStatus.NO_CONTENT) else f"Content-Length: {length}\r\n"
         others = "".join([f"{name}: {value}\r\n" for name, value in more]) if more else ""
         return f"{begun}Request-Id: {self._prefix}{next(self._numbers)}\r\nDate: {rfc822_formatted_time()}\r\n{framing}{others}".encode()
 
@@ -134,6 +139,22 @@ class Replies:
         """202 for an application that is durable."""
         return self._answer(202, _JSON, _encode({"durability": "kafka", "signup_id": signup_id}))
 
+    def json(self, status: int, members: Mapping[str, object], more: Sequence[tuple[str, str]] = ()) -> Answer:
+        """What a room says, to one person."""
+        return self._answer(status, _JSON, _encode(members), more=more)
+
+    def preflight(self, methods: Sequence[str]) -> Answer:
+        """204: what a browser asks before it lets a page call."""
+        return self._answer(204, _JSON, b"", more=[("Access-Control-Allow-Methods", ", ".join(methods)), *ALLOWED])
+
+    def page(self, body: bytes, more: Sequence[tuple[str, str]], status: int = 200) -> Answer:
+        """A page for one person."""
+        return self._answer(status, "text/html; charset=utf-8", body, more=more)
+
+    def elsewhere(self, where: str, more: Sequence[tuple[str, str]]) -> Answer:
+        """303: look there."""
+        return self._answer(303, "text/plain", b"", more=[("Location", where), *more])
+
     def document(self, content_type: str, body: bytes, *, etag: str, max_age_s: int, is_known: bool) -> Answer:
         """200 with a cacheable document, or 304 where the caller `is_known` to have it."""
         more = [("ETag", etag)]
@@ -144,13 +165,13 @@ class Replies:
 
     def refusal(self, refusal: Refusal) -> Answer:
         """problem+json, with the headers its status asks for."""
-        return self._answer(refusal.problem.status, _PROBLEM_JSON, _problem(refusal), more=_headers(refusal), closes=refusal.close)
+        return self._answer(refusal.problem.status, PROBLEM_JSON, problem_json(refusal), more=_headers(refusal), closes=refusal.close)
 
     def raw(self, refusal: Refusal, *, closes: bool = True) -> bytes:
         """The same as bytes, for a client whose request never began, or never reached a handler."""
-        body = _problem(refusal)
+        body = problem_json(refusal)
         connection = b"Connection: close\r\n" if closes else b""
-        return b"%b%b\r\n%b" % (self._head(refusal.problem.status, _PROBLEM_JSON, len(body), "no-store", _headers(refusal)), connection, body)
+        return b"%b%b\r\n%b" % (self._head(refusal.problem.status, PROBLEM_JSON, len(body), "no-store", _headers(refusal)), connection, body)
 
 
 def _headers(refusal: Refusal) -> Sequence[tuple[str, str]]:
@@ -159,7 +180,8 @@ def _headers(refusal: Refusal) -> Sequence[tuple[str, str]]:
     return [*refusal.headers, ("Retry-After", str(refusal.retry_after_s))]
 
 
-def _problem(refusal: Refusal) -> bytes:
+def problem_json(refusal: Refusal) -> bytes:
+    """The document of a refusal."""
     if refusal.members:
         return _encode({**_document(refusal.problem.code, refusal.detail), **refusal.members})
     return _plain_problem(refusal.problem.code, refusal.detail)

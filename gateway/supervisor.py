@@ -14,6 +14,9 @@ one that lives.
     worker unfit      → at the very first start: everything ends with exit code 2
     SIGTERM, SIGINT   → drain; a second one, or drain_s, ends it at once with exit code 1
     SIGHUP            → keys, limits and notices are read again
+
+Where a waiting room is named, the pace of its door is kept here too (pacer.py), beside the workers and not in
+them: one reading of Kafka a machine, and a worker that dies takes none of it along.
 """
 
 import asyncio
@@ -36,8 +39,12 @@ from gateway.control import Adopt, Drain, Ready, Release, Reload, Setup, Unfit
 from gateway.documents import Documents
 from gateway.errors import ConfigError
 from gateway.keys import Keys
+from gateway.lag import LagReader
 from gateway.listeners import Listeners
+from gateway.ops.rooms import RoomCalls
 from gateway.ops.server import STATES, Readiness, runner
+from gateway.pacer import Pacer
+from gateway.room import MARGIN, files_in, store_of
 
 _BACKOFF_S: Final = (0.0, 0.5, 1.0, 2.0, 5.0)
 _LIVED_S: Final = 10.0  # a worker that lived so long starts its successor without waiting
@@ -87,6 +94,7 @@ class Supervisor:
         self._board = Board.create(config.worker_count)
         self._starts = self._board.supervisor.counter("sluicegate_worker_starts_total")
         self._seats = [Seat(index) for index in range(config.worker_count)]
+        self._pacer = _pacer(config, self._board)
         self._listeners = Listeners(config.http.bind, config.worker_count, config.http.backlog)
         self._signals = 0
         self._stopping = asyncio.Event()
@@ -105,25 +113,27 @@ class Supervisor:
         for sign in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(sign, self._told_to_stop)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
-        ops = runner(self._board, self.readiness)
+        ops = runner(self._board, self.readiness, RoomCalls(self._config.room, self._pacer, lambda: self._keys.ops))
         await ops.setup()
         ops_url = await self._open_ops(ops)
         self._listeners.listen()
         sitting = [asyncio.create_task(self._keep_seat(seat)) for seat in self._seats]
-        watching = asyncio.create_task(self._watch(ops_url))
+        watching = [asyncio.create_task(self._watch(ops_url)), *([asyncio.create_task(self._pacer.run())] if self._pacer else [])]
         stopping = asyncio.create_task(_until(self._stopping))
         try:
-            loops = (watching, *sitting)
+            loops = (*watching, *sitting)
             await asyncio.wait([stopping, *loops], return_when=asyncio.FIRST_COMPLETED)
             for task in loops:
                 if task.done():
                     task.result()  # a loop that must not end died: say so, loudly
             is_clean = await self._drain(sitting)
         finally:
-            for task in (watching, stopping, *sitting):
+            for task in (*watching, stopping, *sitting):
                 task.cancel()
             self._kill_all()
-            await asyncio.gather(watching, stopping, *sitting, return_exceptions=True)
+            await asyncio.gather(*watching, stopping, *sitting, return_exceptions=True)
+            if self._pacer is not None:
+                await self._pacer.close()
             await ops.cleanup()
             self._listeners.close()
         if self._unfit is not None:
@@ -211,7 +221,7 @@ class Supervisor:
             raise
         self._starts.add()
         seat.starts += 1
-        seat.tell(Setup(seat.index, self._config, self._keys, self._limits_secret, self._board.fd, self._listeners.fds, not self._is_announced))
+        seat.tell(Setup(seat.index, self._config, self._keys.of_workers, self._limits_secret, self._board.fd, self._listeners.fds, not self._is_announced))
         with contextlib.suppress(ConnectionError):
             async for message in control.for_supervisor(reader):
                 self._heard(seat, message)
@@ -347,8 +357,21 @@ class Supervisor:
         self._keys = secrets
         self._config = configuration.reloaded(self._config, fresh)
         for seat in self._seats:
-            seat.tell(Reload(secrets, self._config.limits, self._config.notices.file))
+            seat.tell(Reload(secrets.of_workers, self._config.limits, self._config.notices.file))
         logs.info("reloaded", takes_effect="keys, notices, limits.policies and newcomers; anything else at the next start")
+
+
+def _pacer(config: Config, board: Board) -> Pacer | None:
+    """What keeps the pace of the configured room; None where there is none.  Makes no contact yet."""
+    room, deliver, directory = config.room, config.deliver, Path(config.process.data_dir)
+    store = store_of(config)
+    if store is None:
+        return None
+    lag = None
+    if room.consumer_group:
+        lag = LagReader(deliver.bootstrap, deliver.signups_topic, room.consumer_group, timeout_s=deliver.connect_timeout_ms / 1000)
+    remembered = files_in(directory, room, worker=0).newest()
+    return Pacer(room, store, lag, board, directory, SYSTEM, stall_s=deliver.stall_ms / 1000, margin=MARGIN, remembered=remembered)
 
 
 async def _all_of(tasks: list[asyncio.Task[None]]) -> None:

@@ -11,6 +11,7 @@ import asyncio
 import secrets
 import signal
 import socket
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from gateway import control, logs, memory
@@ -29,9 +30,12 @@ from gateway.documents import Documents
 from gateway.errors import ConfigError
 from gateway.identity import Identity
 from gateway.kafka import Broker, Kafka, key_hash
+from gateway.keys import Keys
 from gateway.limits import Limits
 from gateway.listening import Listening
 from gateway.reply import Replies
+from gateway.room import WaitingRoom, files_in, office, store_of
+from gateway.room_store import RoomStore
 from ratelimit.limiter import Limiter
 from ratelimit.redis_store import RedisStore
 
@@ -52,6 +56,7 @@ class World(NamedTuple):
     clock: Clock
     broker: Broker
     store: RedisStore
+    room: RoomStore | None = None
 
 
 class Parts(NamedTuple):
@@ -66,6 +71,7 @@ class Parts(NamedTuple):
     deliverer: Deliverer
     documents: Documents
     connections: Connections
+    room: WaitingRoom | None
 
 
 def real_world(config: Config) -> World:
@@ -79,7 +85,7 @@ def real_world(config: Config) -> World:
         request_timeout_s=settings.timeout_ms / 500,
         batch_bytes_max=settings.batch_bytes_max,
     )
-    return World(SYSTEM, kafka, RedisStore(config.redis.url, prefix=config.limits.prefix, give_up_s=_REDIS_GIVE_UP_S))
+    return World(SYSTEM, kafka, RedisStore(config.redis.url, prefix=config.limits.prefix, give_up_s=_REDIS_GIVE_UP_S), store_of(config))
 
 
 def build(setup: Setup, world: World, slot: Slot) -> Parts:
@@ -97,7 +103,8 @@ def build(setup: Setup, world: World, slot: Slot) -> Parts:
         decide_timeout_s=config.limits.decide_timeout_ms / 1000,
         memory_max=config.limits.memory_max,
     )
-    limits = Limits(config.limits, setup.limits_secret, limiter, slot)
+    limits = Limits(config.limits, setup.limits_secret, limiter, slot, has_passes=world.room is not None)
+    room = _room(setup, world, slot)
     identity = Identity(config.identity, setup.keys.tokens, key_hash, slot)
     documents = _documents(setup)
     front = Front(
@@ -112,8 +119,18 @@ def build(setup: Setup, world: World, slot: Slot) -> Parts:
         replies=replies,
         clock=world.clock,
         slot=slot,
+        room=room,
     )
-    return Parts(front, admission, world.store, limiter, limits, identity, deliverer, documents, Connections(config.http, replies, slot))
+    return Parts(front, admission, world.store, limiter, limits, identity, deliverer, documents, Connections(config.http, replies, slot), room)
+
+
+def _room(setup: Setup, world: World, slot: Slot) -> WaitingRoom | None:
+    """The waiting room, where one is configured.  Raises ConfigError: the keys file has no good key for its tickets."""
+    config = setup.config
+    if world.room is None:
+        return None
+    files = files_in(Path(config.process.data_dir), config.room, setup.index)
+    return WaitingRoom(config.room, world.room, office(config.room, setup.keys, setup.limits_secret), files, world.clock, slot, config.worker_count)
 
 
 def _documents(setup: Setup) -> Documents:
@@ -133,6 +150,7 @@ class Worker:
 
     def __init__(self, setup: Setup, parts: Parts, clock: Clock, slot: Slot) -> None:
         self._config = setup.config
+        self._limits_secret = setup.limits_secret
         self._index = setup.index
         self._parts = parts
         self._clock = clock
@@ -149,7 +167,8 @@ class Worker:
         """Start, serve until told to drain or the supervisor is gone, drain."""
         self._state.set(STARTING)
         beat = asyncio.create_task(self._beat())
-        self._loops = [asyncio.create_task(loop()) for loop in (self._feel_lag, self._parts.limiter.run)]
+        room = self._parts.room
+        self._loops = [asyncio.create_task(loop()) for loop in (self._feel_lag, self._parts.limiter.run, *((room.run,) if room else ()))]
         try:
             await asyncio.gather(self._parts.deliverer.start(is_strict=setup.is_first), self._greet_redis())
             self._listening.adopt(self._index)
@@ -181,6 +200,7 @@ class Worker:
                     self._listening.release(listener)
                 case Reload(keys, limits, notices_file):
                     self._parts.identity.reload(keys.tokens)
+                    self._reload_tickets(keys)
                     self._parts.limits.reload(limits)
                     self._reload_notices(notices_file)
                 case Drain():
@@ -198,6 +218,14 @@ class Worker:
         except OSError as exc:
             # As at the limit of open files: dying of it would orphan one listener more.
             logs.error("a listener cannot be taken over", listener=listener, reason=exc.strerror)
+
+    def _reload_tickets(self, keys: Keys) -> None:
+        room = self._parts.room
+        if room is not None:
+            try:
+                room.office = office(self._config.room, keys, self._limits_secret)
+            except ConfigError as exc:
+                logs.error("ticket keys stay as they were", reason=str(exc))
 
     def _reload_notices(self, path: str) -> None:
         try:
@@ -263,6 +291,8 @@ class Worker:
             loop.cancel()
         self._parts.limiter.close()
         await self._parts.store.close()
+        if self._parts.room is not None:
+            await self._parts.room.close()
         logs.info("drained")
 
     async def _last_requests(self) -> None:

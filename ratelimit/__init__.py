@@ -18,6 +18,7 @@
 
     store.py         what a place for buckets promises
     redis_store.py   it in Redis, by lua/take.lua        memory_store.py   it in one process
+    redis_pool.py    connections, and scripts over them
     redis_line.py    one connection, the door to the client libraries
 
     policy.py        several buckets as one answer; pure

@@ -85,6 +85,7 @@ class Line(asyncio.Protocol):
 
     def __init__(self, loop: asyncio.AbstractEventLoop, give_up_s: float) -> None:
         self.is_open = False
+        self.run_id = ""  # of the server, once somebody has asked
         self._loop, self._give_up_s = loop, give_up_s
         self._reader = hiredis.Reader(notEnoughData=_INCOMPLETE)
         self._transport: asyncio.Transport | None = None

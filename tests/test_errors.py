@@ -15,7 +15,9 @@ def test_the_tree_is_the_one_drawn() -> None:
     assert ConfigError.__base__ is Refusal.__base__ is SluicegateError
     ours = {thing for thing in vars(errors).values() if isinstance(thing, type) and issubclass(thing, Exception)}
     assert {thing.__name__ for thing in ours} == set(
-        re.findall(r"\w+Error\b|Refusal|BrokerAway|PartitionFailed|BatchRefused", (errors.__doc__ or "").partition("\n\n")[2].partition("\n\n")[0])
+        re.findall(
+            r"\w+Error\b|Refusal|BrokerAway|PartitionFailed|BatchRefused|RoomAway|Behind", (errors.__doc__ or "").partition("\n\n")[2].partition("\n\n")[0]
+        )
     )
 
 
@@ -45,18 +47,27 @@ def test_statuses_are_those_of_the_catalogue() -> None:
         "token-missing": 401,
         "token-invalid": 401,
         "token-expired": 401,
+        "pass-required": 403,
+        "pass-invalid": 403,
+        "pass-expired": 403,
+        "ticket-invalid": 403,
+        "ticket-room": 403,
+        "ticket-epoch": 403,
+        "ticket-revoked": 403,
         "not-found": 404,
         "method-not-allowed": 405,
         "request-timeout": 408,
         "length-required": 411,
         "body-too-large": 413,
         "rate-limited": 429,
+        "not-your-turn": 429,
         "unsupported-media-type": 415,
         "unsupported-encoding": 415,
         "invalid": 422,
         "too-many-connections": 429,
         "internal": 500,
         "overloaded": 503,
+        "line-full": 503,
         "draining": 503,
         "not-durable": 503,
     }

@@ -59,6 +59,8 @@ WRONG = [
     ({"tokens": [GOOD], "ticket": []}, "unknown field `ticket`"),
     ({"tokens": [GOOD], "limits": "A" * 20}, "limits: want at least 16 bytes in base64url"),
     ({"tokens": [GOOD], "limits": "A"}, "limits: want at least 16 bytes in base64url"),
+    ({"tokens": [GOOD], "limits": SECRET, "ops": "A" * 20}, "ops: want at least 16 bytes in base64url"),
+    ({"tokens": [GOOD], "limits": SECRET, "ops": "A A"}, "ops: want at least 16 bytes in base64url"),
     ({"tokens": [GOOD], "tickets": [{"kid": "t", "key": "A" * 20}]}, "tickets kid t, in place of `limits`: want at least 16 bytes in base64url"),
 ]
 
@@ -101,3 +103,12 @@ def test_no_repr_shows_a_secret() -> None:
 
 def test_padding_makes_no_difference() -> None:
     assert keys.unbase64url("YWI=") == keys.unbase64url("YWI") == b"ab"
+
+
+def test_the_operators_token_is_made_and_no_workers(path: Path) -> None:
+    keys.make(path)
+    made = keys.load(path)
+    assert len(keys.unbase64url(made.ops)) == 32
+    assert made.of_workers.ops == ""
+    assert made.of_workers.limits_secret == made.limits_secret
+    assert made.ops not in repr(made)

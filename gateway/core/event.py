@@ -165,10 +165,10 @@ class Forge:
             records.append(Record(event_id, user, body, timestamp_ms))
         return records
 
-    def signup(self, signup: Signup, received_us: int) -> Record:
-        """The record of one application; its key is `signup:<signup_id>` while no room is configured."""
-        text = f"signup:{signup.signup_id}"
-        key = text.encode()
+    def signup(self, signup: Signup, received_us: int, key: str | None = None) -> Record:
+        """The record of one application.  Args: key: `room:epoch:place` of its pass; None: `signup:<signup_id>`."""
+        text = key or f"signup:{signup.signup_id}"
+        key_bytes = text.encode()
         event_id = signup_event_id(text, signup)
         headers = (
             self._signup_headers,
@@ -176,8 +176,8 @@ class Forge:
             header("ce_id", event_id.encode()),
             header("ce_time", datetime.fromtimestamp(received_us / 1e6, tz=UTC).isoformat().encode()),
         )
-        body = b"".join((sized(key), sized(_encode(signup)), VARINT[_CONSTANT_HEADERS + 3], *headers))
-        return Record(event_id, key, body, received_us // 1000)
+        body = b"".join((sized(key_bytes), sized(_encode(signup)), VARINT[_CONSTANT_HEADERS + 3], *headers))
+        return Record(event_id, key_bytes, body, received_us // 1000)
 
     def _at(self, received_us: int) -> "_Second":
         if received_us // 1_000_000 != self._second.number:

@@ -89,7 +89,8 @@ class Room:
     def opened(cls, policy: Policy, token_us: int, now_us: int) -> "Room":
         """An empty one; its clock is past turn 0, which means `given`."""
         clock = DoorClock(PERSON, now_us, token_us)
-        return cls(policy, clock, Pace.opening(clock.rate_per_s, now_us), now_us, near_since_us=now_us, far_since_us=now_us, counts=Counts(now_us))
+        pace = Pace.opening(clock.rate_per_s, now_us)._replace(changed_us=0)  # nobody set it: what any sign remembers is newer
+        return cls(policy, clock, pace, now_us, near_since_us=now_us, far_since_us=now_us, counts=Counts(now_us))
 
     @property
     def lobby_size(self) -> int:
@@ -195,23 +196,58 @@ class Room:
         self._advance(now_us)
         self.clock = self.clock.resumed(now_us)
 
-    def recover(self, sign: Sign, margin: int, now_us: int) -> None:
+    def recover(self, sign: Sign | None, margin: int, now_us: int, given: Sequence[tuple[int, int]] = (), *, is_lost: bool = True) -> Sign:
         """The store came back older or empty: raise it to the newest sign a worker remembers.
 
-        Args: margin: places that may have been given since.  The door starts behind all that may be held somewhere.
+        Harmless where nothing was forgotten.  A line that nobody remembers is a new one, and begins at place 0.
+
+        Args:
+            sign: the worker's newest; None: it has just started.
+            margin: places that may have been given since.  Only where the sign or `given` is ahead of the line, or the
+                line was lost: not for each worker that calls.  The door then starts behind all that may be held somewhere.
+            given: (place, slot_s) of passes given without the store: through, and not to be booked again.
+            is_lost: the first call since the store was restarted, replaced or emptied.
         """
         self._advance(now_us)
-        self.tail = max(self.tail, sign.tail) + margin
-        self.head = max(self.head, sign.head)
-        self.passes, self.signups, self.form_s = max(self.passes, sign.passes), max(self.signups, sign.signups), max(self.form_s, sign.form_s)
-        if sign.pace.changed_us >= self.pace.changed_us:
-            self.pace, self.clock = sign.pace, self.clock.with_rate(sign.clock.token_us, now_us)
-        turn = max(self.clock.turn_at(now_us), sign.clock.turn_at(sign.at_us))
-        is_paused = self.clock.is_paused
-        if sign.acts.version >= self.acts.version:
+        newest = max([self.tail, sign.tail if sign else 0, *(place + 1 for place, _ in given)])
+        is_lost = is_lost and (sign is not None or newest > 0)
+        self.tail = newest + margin if is_lost or newest > self.tail else newest
+        if sign:
+            self.head, self.gate = max(self.head, sign.head), max(self.gate, sign.gate)
+            self.passes, self.signups, self.form_s = max(self.passes, sign.passes), max(self.signups, sign.signups), max(self.form_s, sign.form_s)
+        for place, slot_s in given:
+            self._gave(place, slot_s)
+        self._set_door(sign, is_lost=is_lost)
+        if is_lost:
+            self._suppose_all_there()
+        return self._sign(below(self._live(), self.head), self._owed_turns() // PERSON)
+
+    def _gave(self, place: int, slot_s: int) -> None:
+        self.passes += not self._is_through(place)
+        mark(self.through, place)
+        self.slot_s[place] = slot_s
+        self.booked.pop(place, None)
+
+    def _suppose_all_there(self) -> None:
+        """Until they are missed: else the line would seem empty, and every wait short, until all have asked again."""
+        for place in range(self.head, self.tail):
+            mark(self.far[0], place)
+        self.counts = Counts(self.now_us, self.tail, self.passes, self.gate)
+        self._count()
+        self.counts.left = 0.0
+
+    def _set_door(self, sign: Sign | None, *, is_lost: bool) -> None:
+        """Rate, pause and turns, as the newest of what the store and the sign say."""
+        turn, is_paused = self.clock.turn_at(self.now_us), self.clock.is_paused
+        if sign and sign.pace.changed_us >= self.pace.changed_us:
+            self.pace, self.clock = sign.pace, self.clock.with_rate(sign.clock.token_us, self.now_us)
+        if sign and sign.acts.version >= self.acts.version:
             self.acts, is_paused = sign.acts, sign.clock.is_paused
-        self.clock = DoorClock(turn, now_us, self.clock.token_us, is_paused)
-        self.tat_turn = max(self.tat_turn, turn + self._ahead_turns_max())
+        sign_turn = sign.clock.turn_at(sign.at_us) if sign else 0
+        if is_lost or sign_turn > turn:
+            turn = max(turn, sign_turn)
+            self.tat_turn = max(self.tat_turn, turn + self._ahead_turns_max())
+        self.clock = DoorClock(turn, self.now_us, self.clock.token_us, is_paused)
 
     # Time
 
@@ -253,8 +289,12 @@ class Room:
 
     # The door
 
+    def _burst_turns(self) -> int:
+        """Behind the first of a burst, who is let in anyway."""
+        return max(0, self.clock.turns_in(self.policy.burst_us) - PERSON)
+
     def _ahead_turns_max(self) -> int:
-        return self.clock.turns_in(self.policy.burst_us + self.policy.hold_at_us(self.clock.token_us))
+        return self._burst_turns() + self.clock.turns_in(self.policy.hold_at_us(self.clock.token_us))
 
     def _owed_turns(self) -> int:
         return max(0, self.tat_turn - self.clock.turn_at(self.now_us))
@@ -300,7 +340,8 @@ class Room:
         return self._book(place)
 
     def _book(self, place: int) -> Slot | Refused:
-        now_turn, burst_turns = self.clock.turn_at(self.now_us), self.clock.turns_in(self.policy.burst_us)
+        now_turn = self.clock.turn_at(self.now_us)
+        burst_turns = self._burst_turns()
         turn = max(self.tat_turn, now_turn)  # what was not used is gone
         over = turn - now_turn - self._ahead_turns_max()
         if over > 0:

@@ -8,84 +8,15 @@ at its start, and serves it from memory.
     python -m gateway.openapi --write    write every generated file under docs/ (pages.py)
 """
 
-from collections.abc import Mapping, Sequence
-from itertools import groupby
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Final
 
 from gateway.core.notice import Notices
 from gateway.core.payload import Signup, Sync
-from gateway.errors import PROBLEMS, Problem
-from gateway.openapi.schemas import Json, ProblemDocument, SignupReceipt, SyncReceipt, describe
-
-# Headers.  Every answer has the first three.
-
-_EVERY: Final = ("Request-Id", "Server", "Cache-Control")
-_HEADERS: Final[Mapping[str, tuple[str, Json]]] = {
-    "Request-Id": ("names this answer in our logs; quote it when you ask us", {"type": "string"}),
-    "Server": ("always `sluicegate`", {"type": "string"}),
-    "Cache-Control": ("`no-store`, except for the cacheable documents", {"type": "string"}),
-    "Retry-After": ("whole seconds to wait before sending again; spread, so that phones do not come back all at once", {"type": "integer", "minimum": 1}),
-    "WWW-Authenticate": ("RFC 6750 challenge; `error` says whether a token was there", {"type": "string"}),
-    "Allow": ("the methods this path takes", {"type": "string"}),
-    "Accept-Encoding": ("with `unsupported-encoding`: what a body may be packed with", {"type": "string"}),
-    "RateLimit": ("with `rate-limited`: the violated limit alone, `r` what is left of it, `t` seconds until there is more", {"type": "string"}),
-    "RateLimit-Policy": ("with `rate-limited`: the violated limit alone, `q` at once, refilled within `w` seconds", {"type": "string"}),
-    "ETag": ("of exactly this body; give it back in If-None-Match", {"type": "string"}),
-    "Vary": ("what the body depends on", {"type": "string"}),
-}
-_STATUS_HEADERS: Final[Mapping[int, tuple[str, ...]]] = {401: ("WWW-Authenticate",), 405: ("Allow",), 429: ("Retry-After",), 503: ("Retry-After",)}
-
-_MAYBE_HEADERS: Final[Mapping[int, tuple[str, ...]]] = {415: ("Accept-Encoding",), 429: ("RateLimit", "RateLimit-Policy")}
-
-
-def _header(name: str, *, required: bool) -> Json:
-    description, schema = _HEADERS[name]
-    return {"description": description, "required": required, "schema": schema}
-
-
-def _headers(more: Sequence[str], maybe: Sequence[str] = ()) -> Json:
-    """Every answer's headers and `more`, by reference; those it `maybe` has, inline."""
-    always: Json = {name: {"$ref": f"#/components/headers/{name}"} for name in (*_EVERY, *more)}
-    return always | {name: _header(name, required=False) for name in maybe}
-
-
-# Refusals.
-
-_ANY_CALL: Final = ("bad-request", "method-not-allowed", "request-timeout", "too-many-connections", "internal", "overloaded")
-_ANY_POST: Final = (
-    *_ANY_CALL,
-    *("invalid-json", "invalid-gzip", "length-required", "body-too-large", "unsupported-media-type", "unsupported-encoding"),
-    *("invalid", "rate-limited", "draining", "not-durable"),
-)
-_TOKENS: Final = ("token-missing", "token-invalid", "token-expired")
-
-
-def problem_example(problem: Problem, members: Mapping[str, Any] | None = None) -> Json:
-    """A problem document of this kind; `members` may replace its detail and add to it."""
-    p = problem
-    document = {"type": f"/problems/{p.code}", "title": p.title, "status": p.status, "detail": p.title, "code": p.code, "retryable": p.retryable}
-    return document | dict(members or {})
-
-
-def _refusals(codes: Sequence[str], examples: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Json]:
-    """Responses for all problems of these codes, one per status."""
-    found = sorted((PROBLEMS[code] for code in codes), key=lambda problem: problem.status)
-    by_status = groupby(found, key=lambda problem: problem.status)
-    return {str(status): _refusal(status, list(problems), examples or {}) for status, problems in by_status}
-
-
-def _refusal(status: int, problems: Sequence[Problem], examples: Mapping[str, Mapping[str, Any]]) -> Json:
-    narrowed = {"code": {"enum": [problem.code for problem in problems]}, "status": {"const": status}}
-    media = {
-        "schema": {"allOf": [{"$ref": "#/components/schemas/ProblemDocument"}, {"properties": narrowed}]},
-        "examples": {p.code: {"summary": p.title, "value": problem_example(p, examples.get(p.code))} for p in problems},
-    }
-    return {
-        "description": "\n".join(f"* `{p.code}`: {p.title}. {p.remedy}" for p in problems),
-        "headers": _headers(_STATUS_HEADERS.get(status, ()), _MAYBE_HEADERS.get(status, ())),
-        "content": {"application/problem+json": media},
-    }
-
+from gateway.errors import PROBLEMS
+from gateway.openapi import room
+from gateway.openapi.parts import ANY_POST, HEADERS, TOKENS, body, get, header, json, post, receipt, ref, refusals
+from gateway.openapi.schemas import Join, Json, PassReceipt, Place, ProblemDocument, SignDocument, SignupReceipt, SyncReceipt, describe
 
 # Examples.  Those of DESIGN section 4; tests feed them to what decodes and compare them with what answers.
 
@@ -160,67 +91,31 @@ although the body as a whole does not satisfy this schema.  `steps` is the total
 """
 
 
-def _ref(kind: str, name: str) -> Json:
-    return {"$ref": f"#/components/{kind}/{name}"}
-
-
-def _json(schema: Json, examples: Mapping[str, Json] | None = None) -> Json:
-    shown = {"examples": {name: {"value": value} for name, value in examples.items()}} if examples else {}
-    return {"application/json": {"schema": schema, **shown}}
-
-
-def _post(operation_id: str, summary: str, words: str, body: Json, responses: Json) -> Json:
-    return {"operationId": operation_id, "summary": summary, "description": words, "requestBody": body, "responses": responses}
-
-
-def _body(type_: type, words: str, example: Json) -> Json:
-    return {"required": True, "description": words, "content": _json(_ref("schemas", type_.__name__), {"one": example})}
-
-
-def _receipt(type_: type, words: str, examples: Mapping[str, Json], maybe: Sequence[str] = ()) -> Json:
-    return {"description": words, "headers": _headers((), maybe), "content": _json(_ref("schemas", type_.__name__), examples)}
-
-
 def _syncs() -> Json:
-    receipt = _receipt(
+    durable = receipt(
         SyncReceipt,
         "At least one sample is durable. With a `retry` in `results` it carries Retry-After: send those samples again after it.",
         {"all": SYNC_RECEIPT, "some": SYNC_RECEIPT_RETRY},
         ("Retry-After",),
     )
-    responses = {"202": receipt, **_refusals((*_ANY_POST, *_TOKENS), SYNC_REFUSED)}
+    responses = {"202": durable, **refusals((*ANY_POST, *TOKENS), SYNC_REFUSED)}
     words = "One member's samples; the token's `sub` is the member."
-    call = _post("sendSync", "Send 1 to 200 step samples", words, _body(Sync, _SYNC_BODY + _BODY, SYNC), responses)
+    call = post("sendSync", "Send 1 to 200 step samples", words, body(Sync, _SYNC_BODY + _BODY, SYNC), responses)
     return call | {"security": [{"member": []}]}
 
 
 def _signups() -> Json:
-    receipt = _receipt(SignupReceipt, "The application is durable.", {"one": SIGNUP_RECEIPT})
+    durable = receipt(SignupReceipt, "The application is durable.", {"one": SIGNUP_RECEIPT})
     words = "A correction is the whole form again under the same `signup_id` with the next `revision`."
-    return _post("signUp", "Send one application", words, _body(Signup, _BODY, SIGNUP), {"202": receipt, **_refusals(_ANY_POST, SIGNUP_REFUSED)})
-
-
-def _get(operation_id: str, summary: str, content: Json, *, parameters: Sequence[Json] = (), codes: Sequence[str] = ()) -> Json:
-    """A document that may be cached: 200, 304, and the refusals of every call."""
-    cached = {"name": "If-None-Match", "in": "header", "description": "the ETag you have", "schema": {"type": "string"}}
-    headers = _headers(("ETag", "Vary"))
-    return {
-        "operationId": operation_id,
-        "summary": summary,
-        "parameters": [*parameters, cached],
-        "responses": {
-            "200": {"description": "The document.", "headers": headers, "content": content},
-            "304": {"description": "You have it already: use yours.", "headers": headers},
-            **_refusals((*_ANY_CALL, *codes)),
-        },
-    }
+    responses = {"202": durable, **refusals((*ANY_POST, *room.PASS_CODES), SIGNUP_REFUSED)}
+    return post("signUp", "Send one application", words, body(Signup, _BODY, SIGNUP), responses) | {"parameters": [room.PASS]}
 
 
 def _problem_pages() -> Json:
     code = {"name": "code", "in": "path", "required": True, "schema": {"type": "string", "enum": list(PROBLEMS)}}
     lang = {"name": "Accept-Language", "in": "header", "description": "Korean where it begins with `ko`, else English", "schema": {"type": "string"}}
     summary = "What a problem's `type` points to: a page for people"
-    return _get("showProblem", summary, {"text/html": {"schema": {"type": "string"}}}, parameters=(code, lang), codes=("not-found",))
+    return get("showProblem", summary, {"text/html": {"schema": {"type": "string"}}}, parameters=(code, lang), codes=("not-found",))
 
 
 def openapi() -> Json:
@@ -234,13 +129,16 @@ def openapi() -> Json:
         "paths": {
             "/v1/syncs": {"post": _syncs()},
             "/v1/signups": {"post": _signups()},
-            "/v1/notices": {"get": _get("readNotices", "Known problems and their fixes, for the app's pop-up", _json(_ref("schemas", "Notices")))},
-            "/v1/openapi.json": {"get": _get("readOpenapi", "This document", _json({"type": "object"}))},
+            "/v1/notices": {"get": get("readNotices", "Known problems and their fixes, for the app's pop-up", json(ref("schemas", "Notices")))},
+            "/v1/openapi.json": {"get": get("readOpenapi", "This document", json({"type": "object"}))},
+            **room.paths(),
             "/problems/{code}": {"get": _problem_pages()},
         },
         "components": {
-            "schemas": describe([Sync, Signup, SyncReceipt, SignupReceipt, ProblemDocument, Notices], "#/components/schemas/{name}"),
-            "headers": {name: _header(name, required=True) for name in _HEADERS},
+            "schemas": describe(
+                [Sync, Signup, SyncReceipt, SignupReceipt, Join, Place, PassReceipt, SignDocument, ProblemDocument, Notices], "#/components/schemas/{name}"
+            ),
+            "headers": {name: header(name, required=True) for name in HEADERS},
             "securitySchemes": {"member": token},
         },
     }

@@ -18,6 +18,7 @@ from gateway.core.payload import Sample, Signup, Sync
 from gateway.errors import PROBLEMS, SAMPLE_CODES
 from gateway.metrics import CATALOGUE, Metric
 from gateway.openapi import SIGNUP, SIGNUP_RECEIPT, SYNC, SYNC_RECEIPT, SYNC_RECEIPT_RETRY
+from gateway.openapi.room import JOIN, JOINED
 from gateway.openapi.schemas import EVENTS, GENERATED, Json, describe, event_schema
 
 ROOT: Final = Path(__file__).parents[2]
@@ -114,8 +115,11 @@ def _answers() -> str:
     """Every answer there is → what the app does.  The refusals' words are those of their pages."""
     fine = (
         ("200", "", "", "Use it, and keep it with its `ETag`."),
+        ("201", "", "", "Keep the ticket, or use the pass within ten minutes."),
         ("202", "", "", "Done: forget the samples up to `ack_through`."),
         ("202, `retry` in `results`", "", "", "Forget the samples up to `ack_through`; send those marked `retry` again after `Retry-After` seconds."),
+        ("204", "", "", "For browsers: the page may make this call."),
+        ("303", "", "", "For browsers: the page is at `Location`."),
         ("304", "", "", "Use the copy you have."),
     )
     problems = sorted(PROBLEMS.values(), key=lambda problem: problem.status)
@@ -141,6 +145,8 @@ _PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "first-sync-answer": lambda: _answer(SYNC_RECEIPT),
     "first-signup": lambda: _curl("/v1/signups", (), SIGNUP),
     "first-signup-answer": lambda: _answer(SIGNUP_RECEIPT),
+    "first-join": lambda: _curl("/v1/rooms/signup/tickets", (), JOIN),
+    "first-join-answer": lambda: _answer(JOINED),
     "partial-answer": lambda: _answer(SYNC_RECEIPT_RETRY),
     "sync-fields": lambda: _fields(Sync),
     "signup-fields": lambda: _fields(Signup),

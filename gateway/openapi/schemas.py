@@ -14,6 +14,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gateway.core.event import SCHEMA_NAMESPACE, SyncEvent
+from gateway.core.pace import Reason
 from gateway.core.payload import SAMPLES_MAX, Seq, Signup
 from gateway.errors import PROBLEMS, SAMPLE_CODES
 
@@ -65,6 +66,67 @@ class SignupReceipt(Struct):
 
     durability: Durability
     signup_id: Annotated[str, Meta(extra_json_schema={"format": "uuid"})]
+
+
+class Join(Struct):
+    """Who wants a place in the line."""
+
+    join_id: Annotated[
+        str,
+        Meta(
+            description="a random UUID, version 4: drawn once, kept like a password; the same one gets the same place",
+            extra_json_schema={"format": "uuid"},
+            pattern="^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-4[0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}$",
+        ),
+    ]
+
+
+_Pass = Annotated[str, Meta(description="for `Waiting-Room-Pass` of the sign-up; one applicant, ten minutes")]
+_PassUntil = Annotated[str, Meta(description="until when it is good", extra_json_schema={"format": "date-time"})]
+
+
+_Released = Annotated[str, Meta(description="when the door let you in, by the room's clock", extra_json_schema={"format": "date-time"})]
+
+
+class Place(Struct):
+    """Where somebody is in the line."""
+
+    state: Annotated[
+        Literal["waiting", "called", "through", "paused", "provisional"],
+        Meta(description="`called`: knock now; `paused`: nobody is let in just now; `provisional`: the place is not known yet, the order is kept"),
+    ]
+    sign_age_ms: Annotated[int, Meta(ge=0, description="how old what this is told from is")]
+    ticket: Annotated[str, Meta(description="keep it: it is the place; present where you have none yet, or a new one")] | UnsetType = UNSET
+    ahead: Annotated[int, Meta(ge=0, description="people before you")] | UnsetType = UNSET
+    p50_s: Annotated[int, Meta(ge=0, description="the wait that half of the people at your place stay below, in seconds")] | UnsetType = UNSET
+    p90_s: Annotated[int, Meta(ge=0, description="the wait if nobody leaves")] | UnsetType = UNSET
+    poll_after_s: Annotated[float, Meta(ge=0, description="seconds until you should ask again; 0: knock")] | UnsetType = UNSET
+    pass_: _Pass | UnsetType = msgspec.field(default=UNSET, name="pass")
+    pass_expires_at: _PassUntil | UnsetType = UNSET
+    released_at: _Released | UnsetType = UNSET
+
+
+class PassReceipt(Struct):
+    """Let in."""
+
+    pass_: _Pass = msgspec.field(name="pass")
+    expires_at: _PassUntil
+    released_at: _Released
+
+
+class SignDocument(Struct):
+    """The sign over the door, the same for everybody."""
+
+    room: str
+    state: Literal["open", "paused"]
+    rate_per_s: Annotated[float, Meta(gt=0, description="people a second through the door")]
+    reason: Annotated[str, Meta(description="why it is that many", extra_json_schema={"enum": [reason.value for reason in Reason]})]
+    since: Annotated[str, Meta(description="since when that is the reason", extra_json_schema={"format": "date-time"})]
+    waiting: Annotated[int, Meta(ge=0, description="people in line of late")]
+    called: Annotated[int, Meta(ge=0, description="people whose turn it is")]
+    tail: Annotated[int, Meta(ge=0, description="the next place to be given")]
+    p90_s: Annotated[int, Meta(ge=0, description="the wait of who joins now, if nobody leaves")]
+    message: Annotated[str, Meta(description="what the operator says to everybody in line; may be empty")]
 
 
 class FieldError(Struct):
@@ -149,7 +211,7 @@ EVENTS: Final[Mapping[str, tuple[type[Struct], str, str]]] = {
     "signup-event-v1": (
         Signup,
         "Value of a record in signups.v1",
-        "One revision of one application, with both needed consents given. The record's key is `signup:<signup_id>`.",
+        "One revision of one application, with both needed consents given. The record's key is `room:epoch:place` of its pass, or `signup:<signup_id>` where there is no waiting room.",
     ),
 }
 _OPEN: Final = "Fields may be added; ignore those you do not know. A change of meaning gets a new topic."

@@ -1,7 +1,8 @@
 """The board as Prometheus text.
 
 Counters and histograms are summed over the slots: a process's share says
-nothing that outlives it.  Gauges carry the worker they belong to.
+nothing that outlives it.  Gauges carry the worker they belong to, but those of
+the supervisor, of which there is one.
 """
 
 from collections.abc import Iterator
@@ -35,6 +36,11 @@ class _BoardCollector:
         return family
 
     def _gauge(self, metric: Metric) -> Family:
+        if metric.is_supervisors:
+            family = GaugeMetricFamily(metric.name, metric.meaning, labels=[name for name, _ in metric.labels])
+            for labels in metric.series():
+                family.add_metric(list(labels), self._board.supervisor.gauge(metric.name, *labels).value)
+            return family
         family = GaugeMetricFamily(metric.name, metric.meaning, labels=["worker", *(name for name, _ in metric.labels)])
         for index, slot in enumerate(self._board.slots[:-1]):
             for labels in metric.series():

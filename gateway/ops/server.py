@@ -1,7 +1,7 @@
-"""GET /livez, /readyz, /metrics on the operators' port.
+"""GET /livez, /readyz, /metrics on the operators' port, and the room calls (rooms.py).
 
-All three are open to whoever reaches the port: they change nothing, and tell
-counts and states, nobody's data.  /livez says that the supervisor runs.  /readyz
+The first three are open to whoever reaches the port: they change nothing, and tell
+counts and states, nobody's data.  The room calls want the operators' token.  /livez says that the supervisor runs.  /readyz
 says whether this process can answer: not starting, draining or wedged.
 Dependencies are lights in its body, not readiness: a gateway that refuses
 politely is worth more than none.
@@ -17,6 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from gateway.board import Board
 from gateway.core.light import worst
 from gateway.ops.exposition import Exposition
+from gateway.ops.rooms import BODY_BYTES_MAX, PATH, RoomCalls
 
 _KEEPALIVE_S: Final = 75.0  # scrapers come every 15 or 30 s; aiohttp would keep a forgotten connection for an hour
 STATES: Final = ("stopped", "starting", "serving", "draining")
@@ -35,7 +36,7 @@ def lights(board: Board) -> dict[str, object]:
     return {name: {"colour": r.colour.name.lower(), "reason": r.code, "says": r.says} for name, r in seen.items()}
 
 
-def application(board: Board, readiness: Callable[[], Readiness]) -> web.Application:
+def application(board: Board, readiness: Callable[[], Readiness], rooms: RoomCalls) -> web.Application:
     """The operators' port."""
     exposition = Exposition(board)
 
@@ -50,17 +51,18 @@ def application(board: Board, readiness: Callable[[], Readiness]) -> web.Applica
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=exposition.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    app = web.Application()
+    app = web.Application(client_max_size=BODY_BYTES_MAX)
     app.on_response_prepare.append(_sign)
     app.router.add_get("/livez", livez)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", metrics)
+    app.router.add_route("*", PATH, rooms.handle)
     return app
 
 
-def runner(board: Board, readiness: Callable[[], Readiness]) -> web.AppRunner:
+def runner(board: Board, readiness: Callable[[], Readiness], rooms: RoomCalls) -> web.AppRunner:
     """The same, ready to be given an address."""
-    return web.AppRunner(application(board, readiness), access_log=None, keepalive_timeout=_KEEPALIVE_S)
+    return web.AppRunner(application(board, readiness, rooms), access_log=None, keepalive_timeout=_KEEPALIVE_S)
 
 
 async def _sign(_: web.Request, response: web.StreamResponse) -> None:

@@ -22,7 +22,8 @@ from redis.exceptions import RedisError
 from devstack import Devstack
 from ratelimit.bucket import Limit
 from ratelimit.policy import Ask, Policy, Rule
-from ratelimit.redis_store import CALLS_MAX, RedisStore
+from ratelimit.redis_pool import CALLS_MAX
+from ratelimit.redis_store import RedisStore
 from ratelimit.store import StoreAway
 
 LIMIT: Final = Limit.per(1, period_s=86_400, burst=100)

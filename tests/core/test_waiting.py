@@ -13,6 +13,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from gateway.core.pace import Pace
+from gateway.core.pace import Reason as Why
 from gateway.core.place import Hold, hold, look
 from gateway.core.sign import PASS_S, Joined, Policy, Reason, Refused, Sign, Slot
 from gateway.core.turn import PERSON
@@ -94,7 +96,7 @@ def test_nobody_who_joins_passes_those_who_wait() -> None:
     room = room_with(100)
     joined = room.join(ids(1, 100), START_US + 60 * S)[0]
     assert joined == Joined(100, is_new=True)
-    assert room.head == 28
+    assert room.head == 27
 
 
 # The lobby
@@ -128,7 +130,7 @@ def test_booked_people_count_as_lobby() -> None:
     room = room_with(500)
     head = room.tick(START_US).head
     assert head == 30
-    assert len(room.booked) == 28
+    assert len(room.booked) == 27
     sign = room.tick(START_US, near=range(500))
     assert sign.called + sign.booked == room.lobby_size
     assert sign.head == head
@@ -171,7 +173,7 @@ def test_who_asks_as_told_is_counted_however_long_the_line() -> None:
     """The FAR windows stretch with the polls: three of them hold one and a half intervals."""
     room = room_with(300, policy=POLICY._replace(poll_budget_per_s=1))
     room.tick(START_US)
-    assert room.tick(START_US + S).far_us == 550_000 * 272
+    assert room.tick(START_US + S).far_us == 550_000 * 273
 
 
 def test_after_a_mass_return_the_gate_falls_to_the_first() -> None:
@@ -222,7 +224,7 @@ def test_leaving_is_measured() -> None:
 
 
 def test_the_door_books_ahead_and_names_the_wait() -> None:
-    """10/s: a burst of three now, then one each 100 ms up to 2.5 s; the next is told when there is one."""
+    """10/s: a burst of two now, then one each 100 ms up to 2.5 s; the next is told when there is one."""
     room = Room.opened(POLICY, TOKEN_US, START_US)
     room.pause(START_US)
     room.join(ids(60), START_US)
@@ -230,16 +232,16 @@ def test_the_door_books_ahead_and_names_the_wait() -> None:
     room.tick(START_US)
     answers = room.door(range(30), START_US)
     due_ms = [(room.clock.due_us(slot.turn) - START_US) // 1_000 for slot in slots(answers)]
-    assert due_ms == [0, 0, 0, *range(100, 2_501, 100)]
-    assert answers[28:] == [Refused(Reason.BUSY, 100_000)] * 2
-    assert room.door([28], START_US + 99_999) == [Refused(Reason.BUSY, 10)]  # a turn, at this rate
-    assert len(slots(room.door([28], START_US + 100_000))) == 1
+    assert due_ms == [0, 0, *range(100, 2_501, 100)]
+    assert answers[27:] == [Refused(Reason.BUSY, 100_000)] * 3
+    assert room.door([27], START_US + 99_999) == [Refused(Reason.BUSY, 10)]  # a turn, at this rate
+    assert len(slots(room.door([27], START_US + 100_000))) == 1
 
 
 def test_a_repeat_gets_the_same_slot_before_and_after_its_turn() -> None:
     room = room_with(60)
     room.tick(START_US)
-    slot = slots(room.door(range(28), START_US))[-1]
+    slot = slots(room.door(range(27), START_US))[-1]
     place = next(place for place, turn in room.booked.items() if turn == slot.turn)
     assert room.door([place, place], START_US + S) == [slot, slot]
     now_us = room.clock.due_us(slot.turn)
@@ -256,7 +258,7 @@ def test_who_was_not_given_the_answer_books_anew() -> None:
     room = room_with(60)
     room.tick(START_US)
     room.door(range(29), START_US)
-    place, turn = list(room.booked.items())[10]
+    place, turn = list(room.booked.items())[8]
     due_us = room.clock.due_us(turn)
     assert [slot.turn for slot in slots(room.door([place], due_us + POLICY.burst_us))] == [turn]
     anew = room.door([place], due_us + POLICY.burst_us + 50)
@@ -293,7 +295,7 @@ def test_no_credit_is_banked_while_idle() -> None:
         now_us += S // 2
         room.tick(now_us, near=range(100))
     due_us = [room.clock.due_us(slot.turn) for slot in slots(room.door(range(30), now_us))]
-    assert sum(due <= now_us for due in due_us) == 3
+    assert sum(due <= now_us for due in due_us) == 2
 
 
 def test_a_cut_keeps_the_booked_people_apart() -> None:
@@ -325,7 +327,7 @@ def test_a_pause_keeps_what_is_owed() -> None:
 def test_a_clock_that_steps_opens_nothing_and_shuts_nothing(step_s: int) -> None:
     room = room_with(100)
     room.tick(START_US)
-    turn = max(slot.turn for slot in slots(room.door(range(1, 28), START_US)))
+    turn = max(slot.turn for slot in slots(room.door(range(1, 27), START_US)))
     stepped_us = START_US + step_s * S
     room.tick(stepped_us)
     wait_us = room.clock.due_us(turn) - stepped_us
@@ -346,6 +348,69 @@ def test_an_emptied_room_comes_back_from_a_sign() -> None:
     slot = slots(room.door([5], START_US + 2 * S))[0]
     assert slot.turn > max(old.booked.values())
     assert room.clock.due_us(slot.turn) - START_US - 2 * S == POLICY.hold_us
+
+
+def test_a_line_nobody_remembers_begins_at_place_0_and_its_door_is_free() -> None:
+    room = Room.opened(POLICY, TOKEN_US, START_US)
+    assert room.recover(None, 50, START_US).tail == 0
+    joined = room.join(ids(1), START_US)[0]
+    assert isinstance(joined, Joined)
+    assert joined.slot
+    assert room.clock.due_us(joined.slot.turn) == START_US
+
+
+def test_every_worker_may_raise_it_and_the_margin_is_added_once() -> None:
+    """The second is no news; the third remembers more than the first did, and so more may have been given."""
+    old = room_with(1_000)
+    sign = old.tick(START_US)
+    room = Room.opened(POLICY, TOKEN_US, START_US + S)
+    first = room.recover(sign, 50, START_US + S)
+    assert first.tail == 1_050
+    for again in (sign, sign._replace(tail=900), None):
+        assert room.recover(again, 50, START_US + S, is_lost=False) == first
+    assert room.recover(sign._replace(tail=1_200), 50, START_US + S, is_lost=False).tail == 1_250
+
+
+def test_the_rate_comes_back_with_the_line() -> None:
+    """However long ago it was set: the one of an opened room was set by nobody."""
+    old = room_with(100)
+    old.set_pace(Pace(20.0, Why.CONSUMPTION, START_US, START_US), 0, START_US)
+    sign = old.tick(START_US)
+    room = Room.opened(POLICY, TOKEN_US, START_US + 60 * S)
+    room.recover(None, 50, START_US + 60 * S)
+    assert room.recover(sign, 50, START_US + 61 * S, is_lost=False).pace == sign.pace
+    assert room.clock.token_us == TOKEN_US // 2
+    newer = Pace(5.0, Why.FLOOR, START_US + 62 * S, START_US + 62 * S)
+    assert room.set_pace(newer, START_US, START_US + 62 * S)
+    assert room.recover(sign, 50, START_US + 62 * S, is_lost=False).pace == newer
+
+
+def test_a_line_that_came_back_is_as_long_as_it_was_until_people_are_missed() -> None:
+    """Else everybody would read a wait of nothing until all have asked; and nobody counts as one who left."""
+    old = room_with(1_000)
+    sign = old.tick(START_US)
+    room = Room.opened(POLICY, TOKEN_US, START_US + S)
+    raised = room.recover(sign, 0, START_US + S)
+    assert raised.waiting == raised.ahead[-1] == 1_000 - sign.head
+    for second in range(2, 60):
+        later = room.tick(START_US + second * S)
+    assert later.waiting == 1_000 - sign.head
+    assert later.leaving_per_s < 1 / 2_000
+    for second in range(60, 120):
+        later = room.tick(START_US + second * S)
+    assert later.waiting == 0
+
+
+def test_passes_given_without_the_store_are_through_once() -> None:
+    old = room_with(100)
+    sign = old.tick(START_US, near=range(100))
+    room = Room.opened(POLICY, TOKEN_US, START_US)
+    slot_s = START_US // S - 5
+    for is_lost in (True, False):
+        raised = room.recover(sign, 0, START_US, [(29, slot_s), (200, slot_s)], is_lost=is_lost)
+        assert (raised.passes, raised.tail) == (sign.passes + 2, 201)  # a place somebody has is taken
+    assert room.door([29], START_US + S) == [Slot(0, slot_s)]
+    assert not room.booked
 
 
 # A present person is passed by few

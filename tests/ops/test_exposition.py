@@ -33,6 +33,13 @@ def test_gauges_name_their_worker() -> None:
     assert shown == {(("worker", "0"),): 1.5, (("worker", "1"),): 2.5}  # the supervisor's slot is no worker
 
 
+def test_gauges_of_the_supervisor_name_nobody() -> None:
+    board = Board.create(workers=2)
+    for slot, value in zip(board.slots, (1.5, 2.5, 99), strict=True):
+        slot.gauge("sluicegate_room_depth").set(value)
+    assert {labels: value for (name, labels), value in scraped(board).items() if name == "sluicegate_room_depth"} == {(): 99.0}
+
+
 def test_a_histogram_is_cumulative_and_its_count_is_its_last_bucket() -> None:
     board = Board.create(workers=2)
     for slot, seconds in zip(board.slots, (0.002, 0.2, 20), strict=True):

@@ -4,8 +4,12 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from gateway.board import Board
+from gateway.config import Room
 from gateway.core.light import INDEX
+from gateway.ops.rooms import RoomCalls
 from gateway.ops.server import Readiness, application, lights, runner
+
+NO_ROOM = RoomCalls(Room(), None, lambda: "")
 
 
 def board_seeing(*reasons: str) -> Board:
@@ -16,7 +20,7 @@ def board_seeing(*reasons: str) -> Board:
 
 
 async def answer(readiness: Readiness, path: str, board: Board) -> tuple[int, str, dict[str, object]]:
-    async with TestClient(TestServer(application(board, lambda: readiness))) as client, client.get(path) as got:
+    async with TestClient(TestServer(application(board, lambda: readiness, NO_ROOM))) as client, client.get(path) as got:
         assert (got.headers["Server"], got.headers["Cache-Control"]) == ("sluicegate", "no-store")
         is_json = got.content_type == "application/json"
         return got.status, got.content_type, await got.json() if is_json else {"text": await got.text()}
@@ -40,14 +44,14 @@ async def test_alive_even_when_not_ready() -> None:
 
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nowhere", 404), ("POST", "/livez", 405), ("GET", "/livez", 200)])
 async def test_every_answer_has_our_name_and_not_the_librarys(method: str, path: str, status: int) -> None:
-    app = application(board_seeing("ok"), lambda: Readiness("", []))
+    app = application(board_seeing("ok"), lambda: Readiness("", []), NO_ROOM)
     async with TestClient(TestServer(app)) as client, client.request(method, path) as got:
         assert (got.status, got.headers.getall("Server"), got.headers.getall("Cache-Control")) == (status, ["sluicegate"], ["no-store"])
 
 
 async def test_a_forgotten_connection_is_closed() -> None:
     """aiohttp's own default is an hour."""
-    ops = runner(board_seeing("ok"), lambda: Readiness("", []))
+    ops = runner(board_seeing("ok"), lambda: Readiness("", []), NO_ROOM)
     await ops.setup()
     assert ops.server is not None
     assert ops.server().keepalive_timeout == 75

@@ -1,0 +1,92 @@
+"""What the operator said, on disk: the acts in force, and the list of all that was ever said.
+
+    <data_dir>/room-<name>-<epoch>.acts.json    the newest acts, replaced whole
+    <data_dir>/audit.jsonl                      one line an act, appended
+
+The store forgets when it comes back empty; a pause that was said at six must hold at seven.  So acts are
+fsynced here before the store hears of them.  A crash leaves the old file or the new one, and beside it at
+most a draft that nobody reads; of the list at most its last line is cut.  Both are for their owner alone.
+
+Written by the supervisor in its own loop: acts are rare, and the order of disk, list and store is the point.
+"""
+
+import os
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from gateway import logs
+from gateway.core.sign import Acts
+
+_MODE = 0o600
+
+
+class _Form(Struct, frozen=True, forbid_unknown_fields=True):
+    version: int
+    paused: bool
+    told_per_s: float | None
+    message: str
+
+
+class ActsFile:
+    """The acts of one room and epoch."""
+
+    def __init__(self, directory: Path, stem: str) -> None:
+        """Args: stem: names room and epoch."""
+        self.path = directory / f"{stem}.acts.json"
+
+    def load(self) -> Acts:
+        """The newest; none where there is no file.
+
+        A file that is not readable is said aloud and passed over: what the store remembers stands, and a gateway
+        that does not start helps nobody.
+        """
+        try:
+            form = msgspec.json.decode(self.path.read_bytes(), type=_Form)
+        except FileNotFoundError:
+            return Acts()
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as exc:
+            logs.error("the operator's acts on disk are not readable: the store's stand", path=str(self.path), reason=type(exc).__name__)
+            return Acts()
+        return Acts(form.version, form.paused, form.told_per_s, form.message)
+
+    def save(self, acts: Acts) -> None:
+        """Replace the file; it is on disk when this returns.  Raises OSError."""
+        form = _Form(acts.version, acts.is_paused, acts.told_per_s, acts.message)
+        draft = self.path.with_suffix(".draft")
+        draft.unlink(missing_ok=True)
+        _write(draft, os.O_EXCL, msgspec.json.format(msgspec.json.encode(form), indent=2) + b"\n")
+        draft.replace(self.path)
+        _sync_directory(self.path.parent)
+
+
+class Audit:
+    """The list of all acts, of all rooms."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "audit.jsonl"
+
+    def append(self, entry: dict[str, object]) -> None:
+        """One line more; it is on disk when this returns.  Raises OSError."""
+        is_new = not self.path.exists()
+        _write(self.path, os.O_APPEND, msgspec.json.encode(entry) + b"\n")
+        if is_new:
+            _sync_directory(self.path.parent)
+
+
+def _write(path: Path, flag: int, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | flag, _MODE), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_directory(path: Path) -> None:
+    """Else the name may be lost with the power, though the bytes are there."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

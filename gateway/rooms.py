@@ -1,0 +1,292 @@
+"""The waiting room in HTTP: join, place, pass, sign.
+
+Decided here: what each call reads of a request and what it is told.  Not decided here: the line itself
+(room.py and core/), the browser's page (pages/, browser.py), whether overload or a quota refuses first
+(admit.py, limits.py: joins alone; place, pass and sign are cheap and are the load at 06:00).
+
+    POST /v1/rooms/{room}/tickets   {"join_id": uuid4} → 201, 200 for a repeat
+    GET  /v1/rooms/{room}/place     Waiting-Room-Ticket, or the page's cookie; no round trip
+    POST /v1/rooms/{room}/passes    the same; held until the turn → 201, or 429 not-your-turn
+    GET  /v1/rooms/{room}           the sign over the door
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Final
+from uuid import UUID
+
+import msgspec
+from aiohttp import web
+from msgspec import Struct
+
+from gateway.admit import Admission
+from gateway.body import Bodies, read_head
+from gateway.config import Http
+from gateway.connection import Connection
+from gateway.core.overload import End
+from gateway.core.place import Answer as Told
+from gateway.core.ticket import Flaw, Pass, Provisional, Ticket
+from gateway.errors import Refusal
+from gateway.limits import Limits
+from gateway.reply import Answer, Replies
+from gateway.room import Came, NoEntry, Through, Wait, WaitingRoom
+
+TICKET_HEADER: Final = "Waiting-Room-Ticket"
+PASS_HEADER: Final = "Waiting-Room-Pass"  # noqa: S105 - a name
+_JOIN_BYTES_MAX: Final = 1_024
+_PROVISIONAL_POLL_S: Final = 5.0
+_SIGN_MAX_AGE_S: Final = 1
+_UUID4: Final = 4
+_encode = msgspec.json.Encoder().encode
+
+
+class Join(Struct, frozen=True, forbid_unknown_fields=False):
+    """The body of a join.  The id is drawn by the phone, and kept like a password."""
+
+    join_id: UUID
+
+
+class SignDocument(Struct, frozen=True):
+    """What stands over the door, for everybody."""
+
+    room: str
+    state: str
+    rate_per_s: float
+    reason: str
+    since: str
+    waiting: int
+    called: int
+    tail: int
+    p90_s: int
+    message: str
+
+
+_join = msgspec.json.Decoder(Join).decode
+
+
+class Rooms:
+    """The calls of one room in one worker."""
+
+    def __init__(
+        self,
+        room: WaitingRoom,
+        settings: Http,
+        *,
+        admission: Admission,
+        limits: Limits,
+        replies: Replies,
+        bodies: Bodies,
+        address_of: Callable[[web.BaseRequest], str],
+    ) -> None:
+        self.room = room
+        self._settings = settings
+        self._admission = admission
+        self._limits = limits
+        self._replies = replies
+        self._bodies = bodies
+        self._address_of = address_of
+        name = room.settings.name
+        self.path = f"/v1/rooms/{name}"
+        self.cookie = f"__Host-ticket-{name}"
+        self._link = (("Link", f'<{self.path}>; rel="up"'),)
+        self._revoked = frozenset(room.settings.revoked)
+
+    # The calls
+
+    async def tickets(self, request: web.BaseRequest) -> Answer:
+        """Join the line."""
+        came = await self.admitted(request)
+        if isinstance(came, NoEntry):
+            raise Refusal("line-full", "as many wait as this line takes", retry_after_s=self._admission.retry_after_s())
+        through = await self.room.enter(came)
+        members: dict[str, object] = {"ticket": self.ticket_text(came.ticket), **self._told(came.ticket, through)}
+        return self._replies.json(201 if came.is_new else 200, members, (("Location", f"{self.path}/place"),))
+
+    async def admitted(self, request: web.BaseRequest, join: bytes | None = None) -> Came | NoEntry:
+        """A place, if overload and quotas let this one join.  Args: join: of the page's join; None: it is in the body.
+
+        Not counted as in flight while it is held for its slot: that time is the door's, not the store's.
+        """
+        connection: Connection = request.protocol  # type: ignore[assignment]
+        head = None if join is not None else read_head(request.headers, _JOIN_BYTES_MAX, self._settings.gzip_ratio_max)
+        address = self._address_of(request)
+        cost_bytes = self._admission.admit("joins", 0 if head is None else head.unfolded_bytes_max, address, is_kept=connection.is_kept)
+        try:
+            await self._limits.charge("joins", address)
+            if head is not None:
+                body = self._bodies.whole(request, head)
+                join = self._join_hash(await self._bodies.read(request, head) if body is None else body)
+            assert join is not None
+            return await self.room.join(join)
+        finally:
+            self._admission.done(cost_bytes, End.IGNORED, 0.0)
+
+    async def place(self, request: web.BaseRequest) -> Answer:
+        """Where am I?"""
+        self._not_when_draining(request)
+        ticket = self.ticket(request)
+        if isinstance(ticket, Provisional):
+            ticket = await self.room.placed(ticket)
+            return self._replies.json(200, {"ticket": self.ticket_text(ticket), **self._told(ticket)})
+        return self._replies.json(200, self._told(ticket))
+
+    async def passes(self, request: web.BaseRequest) -> Answer:
+        """Let me in."""
+        self._not_when_draining(request)
+        answer = await self.room.knock(self.ticket(request))
+        if isinstance(answer, Wait):
+            raise self.not_your_turn(answer)
+        return self._replies.json(201, {"pass": answer.pass_text, "expires_at": _instant(answer.expires_us), "released_at": _exact(answer.released_us)})
+
+    async def sign(self, request: web.BaseRequest) -> Answer:
+        """The sign over the door; the same bytes for everybody within a tick."""
+        body = _encode(self.sign_document())
+        etag = f'"{blake2b(body, digest_size=8).hexdigest()}"'
+        tags = [tag.strip().removeprefix("W/") for tag in request.headers.get("If-None-Match", "").split(",")]
+        is_known = etag in tags or "*" in tags
+        return self._replies.document("application/json", body, etag=etag, max_age_s=_SIGN_MAX_AGE_S, is_known=is_known)
+
+    # What they say
+
+    def sign_document(self) -> SignDocument:
+        """The sign in words and people a second."""
+        sign = self.room.sign
+        end = self.room.look_ahead(sign.tail)
+        return SignDocument(
+            self.room.settings.name,
+            "paused" if sign.clock.is_paused else "open",
+            round(sign.pace.rate_per_s, 3),
+            "paused" if sign.clock.is_paused else sign.pace.reason.value,
+            _instant(sign.pace.since_us),
+            sign.waiting,
+            sign.called,
+            sign.tail,
+            round(end.p90_s),
+            sign.acts.message,
+        )
+
+    def _told(self, ticket: Ticket | Provisional, through: Through | None = None) -> dict[str, object]:
+        """The members of place."""
+        if through is not None:
+            passed = {"pass": through.pass_text, "pass_expires_at": _instant(through.expires_us), "released_at": _exact(through.released_us)}
+            return {**_members(Told("called", 0, 0.0, 0.0, 0.0, is_near=False), "through"), "sign_age_ms": self.room.sign_age_ms, **passed}
+        if isinstance(ticket, Provisional):
+            return {"state": "provisional", "poll_after_s": _PROVISIONAL_POLL_S, "sign_age_ms": self.room.sign_age_ms}
+        answer = self.room.look(ticket)
+        return {**_members(answer), "sign_age_ms": self.room.sign_age_ms}
+
+    def not_your_turn(self, answer: Wait) -> Refusal:
+        """Come again, and where you are meanwhile."""
+        members = _members(answer.answer) if answer.answer is not None else {"state": "provisional"}
+        return Refusal("not-your-turn", "the place is kept", retry_after_s=answer.retry_after_s, members=members)
+
+    # Who asks
+
+    def ticket_text(self, ticket: Ticket | Provisional) -> str:
+        """Signed."""
+        if isinstance(ticket, Ticket):
+            return self.room.office.ticket(ticket.place, ticket.joined_us)
+        return self.room.office.provisional(ticket.join, ticket.joined_us)
+
+    def ticket(self, request: web.BaseRequest) -> Ticket | Provisional:
+        """The ticket in the header, else in the page's cookie.
+
+        Raises:
+            Refusal: ticket-invalid, ticket-room, ticket-epoch or ticket-revoked, with a Link to the room.
+        """
+        text = request.headers.get(TICKET_HEADER) or self.cookie_text(request, self.cookie)
+        found = self.room.office.read_ticket(text)
+        if found is Flaw.ROOM:
+            raise Refusal("ticket-room", "want the ticket that joining this line gave", headers=self._link)
+        if found is Flaw.EPOCH:
+            raise Refusal("ticket-epoch", "that line is over", headers=self._link)
+        if isinstance(found, Flaw):
+            raise Refusal("ticket-invalid", "want the ticket that joining this line gave", headers=self._link)
+        if self.is_revoked(found):
+            raise Refusal("ticket-revoked", "the operator has taken this ticket back", headers=self._link)
+        return found
+
+    def is_revoked(self, ticket: Ticket | Provisional) -> bool:
+        """Whether an operator has taken it back."""
+        return isinstance(ticket, Ticket) and ticket.place in self._revoked
+
+    @staticmethod
+    def cookie_text(request: web.BaseRequest, wanted: str) -> str:
+        """What the page left in this browser under that name; empty where there is nothing."""
+        for pair in request.headers.get("Cookie", "").split(";"):
+            name, _, value = pair.strip().partition("=")
+            if name == wanted:
+                return value
+        return ""
+
+    def holder(self, request: web.BaseRequest, now_us: int) -> Pass:
+        """Whose pass a sign-up comes with.
+
+        Raises:
+            Refusal: pass-required, pass-invalid or pass-expired, with a Link to the room.
+        """
+        text = request.headers.get(PASS_HEADER)
+        if not text:
+            raise Refusal("pass-required", f"want {PASS_HEADER}, from {self.path}/passes", headers=self._link)
+        found = self.room.office.read_pass(text, now_us)
+        if found is Flaw.EXPIRED:
+            raise Refusal("pass-expired", "a pass is good for ten minutes", headers=self._link)
+        if isinstance(found, Flaw):
+            raise Refusal("pass-invalid", "not a pass of this room and line", headers=self._link)
+        if found.holder in self._revoked:
+            raise Refusal("pass-invalid", "the operator has taken this place back", headers=self._link)
+        return found
+
+    def key(self, holder: Pass) -> str:
+        """Of this person's records in Kafka."""
+        settings = self.room.settings
+        return f"{settings.name}:{settings.epoch}:{holder.name}"
+
+    async def claim(self, holder: Pass, signup_id: str) -> None:
+        """A pass is for one applicant: the first.  Raises Refusal: it is another's."""
+        owner = await self.room.owner(holder, signup_id)
+        if owner is not None and owner != signup_id:
+            raise _invalid("/signup_id", "this pass was used for another application")
+
+    def _join_hash(self, body: bytes) -> bytes:
+        try:
+            join_id = _join(body).join_id
+        except msgspec.ValidationError as exc:
+            what, _, where = str(exc).partition(" - at `$.")
+            raise _invalid(f"/{where.rstrip('`')}" if where else "/join_id", what) from None
+        except (msgspec.DecodeError, RecursionError):
+            raise Refusal("invalid-json", "want an object with a join_id") from None
+        if join_id.version != _UUID4:
+            raise _invalid("/join_id", "want a random UUID, version 4: it is kept like a password")
+        return self.room.office.join_hash(join_id)
+
+    def _not_when_draining(self, request: web.BaseRequest) -> None:
+        connection: Connection = request.protocol  # type: ignore[assignment]
+        if self._admission.is_draining and connection.is_kept:
+            raise Refusal("draining", "this server is about to stop; the next connection reaches another", retry_after_s=1)
+
+
+def _members(answer: Told, state: str = "") -> dict[str, object]:
+    """Whole seconds but for the next question, which may be less than two."""
+    return {
+        "state": state or answer.state,
+        "ahead": answer.ahead,
+        "p50_s": round(answer.p50_s),
+        "p90_s": round(answer.p90_s),
+        "poll_after_s": round(answer.poll_after_s, 1),
+    }
+
+
+def _invalid(pointer: str, detail: str) -> Refusal:
+    return Refusal("invalid", "1 field to mend", members={"errors": [{"pointer": pointer, "detail": detail}]})
+
+
+def _exact(at_us: int) -> str:
+    """RFC 3339, to the millisecond: rehearsals judge the door by it."""
+    return datetime.fromtimestamp(at_us // 1_000 / 1_000, tz=UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _instant(at_us: int) -> str:
+    """RFC 3339, to the second."""
+    return datetime.fromtimestamp(at_us // 1_000_000, tz=UTC).isoformat().replace("+00:00", "Z")

@@ -1,0 +1,232 @@
+"""The operator's calls: who may, what is refused and how, what is in force afterwards."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import pytest
+import pytest_asyncio
+from aiohttp.test_utils import TestClient, TestServer
+
+from gateway import config
+from gateway.board import Board
+from gateway.core.sign import Policy
+from gateway.core.turn import token_us_of
+from gateway.ops.rooms import RoomCalls
+from gateway.ops.server import Readiness, application
+from gateway.pacer import Pacer
+from tests.fakes import FakeClock
+from tests.memory_room import MemoryRoom
+
+TOKEN: Final = "b3BlcmF0b3JzLXRva2VuLW9wZXJhdG9ycw"
+BEARER: Final = {"Authorization": f"Bearer {TOKEN}"}
+SETTINGS: Final = config.Room(name="walk", epoch=1)
+
+
+class Ops(NamedTuple):
+    """The port, and what is behind it."""
+
+    client: "TestClient[Any, Any]"
+    store: MemoryRoom
+    pacer: Pacer
+    clock: FakeClock
+    directory: Path
+
+    async def second(self) -> None:
+        self.clock.advance(1)
+        self.store.now_us += 1_000_000
+        await self.pacer.step()
+
+    async def post(self, **fields: object) -> tuple[int, dict[str, Any]]:
+        async with self.client.post("/api/rooms/walk", json=fields, headers=BEARER) as got:
+            return got.status, await got.json(content_type=None)
+
+    async def get(self) -> tuple[int, dict[str, Any]]:
+        async with self.client.get("/api/rooms/walk", headers=BEARER) as got:
+            return got.status, await got.json(content_type=None)
+
+    def audit(self) -> list[dict[str, Any]]:
+        path = self.directory / "audit.jsonl"
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def ops(tmp_path: Path) -> AsyncIterator[Ops]:
+    clock, board = FakeClock(), Board.create(workers=1)
+    store = MemoryRoom(Policy(), token_us_of(SETTINGS.floor_per_s), clock.now_us)
+    pacer = Pacer(SETTINGS, store, None, board, tmp_path, clock.clock, stall_s=1.0, margin=10)
+    calls = RoomCalls(SETTINGS, pacer, lambda: TOKEN)
+    async with TestClient(TestServer(application(board, lambda: Readiness("", []), calls))) as client:
+        made = Ops(client, store, pacer, clock, tmp_path)
+        await made.second()
+        await made.second()
+        yield made
+
+
+async def test_the_room_is_shown(ops: Ops) -> None:
+    status, shown = await ops.get()
+    assert status == 200
+    assert shown == {
+        "room": "walk",
+        "epoch": 1,
+        "state": "open",
+        "rate_per_s": 10.0,
+        "reason": "lag-unknown",
+        "since": shown["since"],
+        "head": 0,
+        "tail": 0,
+        "waiting": 0,
+        "called": 0,
+        "passes": 0,
+        "consumer_lag": None,
+        "sign_age_ms": 0,
+        "message": "",
+        "told": None,
+        "paused": False,
+        "version": 0,
+        "applied": True,
+    }
+    assert shown["since"].startswith("2026-01-27T")
+
+
+async def test_what_is_said_is_in_force_and_in_the_audit(ops: Ops, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    status, told = await ops.post(rate_per_s=50, reason="a rehearsal")
+    assert (status, told["rate_per_s"], told["reason"], told["told"], told["applied"], told["kept"]) == (200, 50.0, "told", 50.0, True, True)
+    status, told = await ops.post(paused=True, message="곧 다시 엽니다", reason="stop")
+    assert (status, told["state"], told["paused"], told["told"], told["message"]) == (200, "paused", True, 50.0, "곧 다시 엽니다")
+    await ops.second()
+    _, shown = await ops.get()
+    assert (shown["state"], shown["reason"], shown["rate_per_s"]) == ("paused", "paused", 50.0)
+    status, told = await ops.post(rate_per_s=None, paused=False, message="", reason="go on")
+    assert (status, told["state"], told["told"], told["message"]) == (200, "open", None, "")
+    audit = ops.audit()
+    assert [(line["reason"], line["who"]) for line in audit] == [("a rehearsal", "127.0.0.1"), ("stop", "127.0.0.1"), ("go on", "127.0.0.1")]
+    assert [line["version"] for line in audit] == sorted({line["version"] for line in audit})
+    assert TOKEN not in caplog.text + (ops.directory / "audit.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({}, "token-missing"),
+        ({"Authorization": ""}, "token-missing"),
+        ({"Authorization": "Bearer"}, "token-missing"),
+        ({"Authorization": f"Basic {TOKEN}"}, "token-missing"),
+        ({"Authorization": TOKEN}, "token-missing"),
+        ({"Authorization": f"Bearer {TOKEN[:-1]}"}, "token-invalid"),
+        ({"Authorization": f"Bearer {TOKEN}x"}, "token-invalid"),
+        ({"Authorization": f"Bearer {TOKEN.upper()}"}, "token-invalid"),
+        ({"Authorization": "Bearer é"}, "token-invalid"),
+    ],
+)
+@pytest.mark.parametrize(("method", "path"), [("GET", "/api/rooms/walk"), ("POST", "/api/rooms/walk"), ("DELETE", "/api/rooms/nowhere")])
+async def test_without_the_token_nothing_is_learnt(ops: Ops, headers: dict[str, str], code: str, method: str, path: str) -> None:
+    async with ops.client.request(method, path, headers=headers, json={"paused": True, "reason": "r"}) as got:
+        problem = await got.json(content_type=None)
+        assert (got.status, got.content_type, problem["code"], got.headers["WWW-Authenticate"]) == (401, "application/problem+json", code, "Bearer")
+        assert (got.headers["Server"], got.headers["Cache-Control"]) == ("sluicegate", "no-store")
+    assert ops.audit() == []
+
+
+async def test_the_scheme_is_spelled_in_any_case(ops: Ops) -> None:
+    async with ops.client.get("/api/rooms/walk", headers={"Authorization": f"bearer {TOKEN}"}) as got:
+        assert got.status == 200
+
+
+async def test_a_gateway_without_a_token_lets_nobody_in() -> None:
+    calls = RoomCalls(SETTINGS, None, lambda: "")
+    async with TestClient(TestServer(application(Board.create(1), lambda: Readiness("", []), calls))) as client:
+        for headers in ({}, {"Authorization": "Bearer "}, BEARER):
+            async with client.get("/api/rooms/walk", headers=headers) as got:
+                assert (got.status, (await got.json(content_type=None))["code"]) == (401, "token-invalid")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/api/rooms/other", 404, "not-found"),
+        ("POST", "/api/rooms/other", 404, "not-found"),
+        ("DELETE", "/api/rooms/walk", 405, "method-not-allowed"),
+        ("PUT", "/api/rooms/walk", 405, "method-not-allowed"),
+    ],
+)
+async def test_what_is_not_there(ops: Ops, method: str, path: str, status: int, code: str) -> None:
+    async with ops.client.request(method, path, headers=BEARER, json={"paused": True, "reason": "r"}) as got:
+        assert (got.status, (await got.json(content_type=None))["code"]) == (status, code)
+        assert got.headers.get("Allow") == ("GET, POST" if status == 405 else None)
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "status", "code"),
+    [
+        (b'{"paused": true, "reason": "r"}', "text/plain", 415, "unsupported-media-type"),
+        (b"paused=true&reason=r", "application/x-www-form-urlencoded", 415, "unsupported-media-type"),
+        (b"{", "application/json", 400, "invalid-json"),
+        (b"\xff", "application/json", 400, "invalid-json"),
+        (b"[]", "application/json", 422, "invalid"),
+        (b'{"paused": true, "reason": "r"}' + b" " * 16_353, "application/json", 200, None),
+        (b'{"paused": true, "reason": "r"}' + b" " * 16_354, "application/json", 413, "body-too-large"),
+    ],
+)
+async def test_bodies_that_are_refused(ops: Ops, body: bytes, content_type: str, status: int, code: str | None) -> None:
+    async with ops.client.post("/api/rooms/walk", data=body, headers=BEARER | {"Content-Type": content_type}) as got:
+        answer = await got.json(content_type=None)
+        assert (got.status, answer.get("code")) == (status, code)
+    assert len(ops.audit()) == (status == 200)
+
+
+async def test_all_that_is_wrong_is_named_by_pointers(ops: Ops) -> None:
+    status, problem = await ops.post(rate_per_s=1001, paused="yes", reason="", more=1)
+    assert (status, problem["code"]) == (422, "invalid")
+    assert [error["pointer"] for error in problem["errors"]] == ["/more", "/rate_per_s", "/paused", "/reason"]
+    assert problem["errors"][1]["detail"] == "want a number from 10 to 1000, or null"
+
+
+async def test_while_the_store_is_away_an_act_is_kept_and_applied_later(ops: Ops) -> None:
+    ops.store.away = True
+    status, problem = await ops.post(paused=True, reason="stop")
+    assert (status, problem["code"], problem["applied"], problem["kept"], problem["paused"]) == (503, "not-durable", False, True, True)
+    assert "is applied when the store is back" in problem["detail"]
+    assert len(ops.audit()) == 1
+    status, shown = await ops.get()
+    assert (status, shown["state"], shown["paused"], shown["applied"]) == (200, "open", True, False)
+    ops.store.away = False
+    await ops.second()
+    status, shown = await ops.get()
+    assert (status, shown["state"], shown["paused"], shown["applied"]) == (200, "paused", True, True)
+
+
+async def test_a_store_that_never_answered_shows_what_was_said(tmp_path: Path) -> None:
+    clock, board = FakeClock(), Board.create(workers=1)
+    store = MemoryRoom(Policy(), token_us_of(SETTINGS.floor_per_s), clock.now_us)
+    store.away = True
+    pacer = Pacer(SETTINGS, store, None, board, tmp_path, clock.clock, stall_s=1.0, margin=10)
+    async with TestClient(TestServer(application(board, lambda: Readiness("", []), RoomCalls(SETTINGS, pacer, lambda: TOKEN)))) as client:
+        ops = Ops(client, store, pacer, clock, tmp_path)
+        assert (await ops.post(paused=True, reason="stop"))[0] == 503
+        status, problem = await ops.get()
+        assert (status, problem["paused"], problem["applied"]) == (503, True, False)
+
+
+async def test_a_body_that_trickles_is_given_up(ops: Ops, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.ops.rooms._BODY_TIMEOUT_S", 0.1)
+
+    async def trickle() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.sleep(0.5)
+
+    async with ops.client.post("/api/rooms/walk", data=trickle(), headers=BEARER | {"Content-Type": "application/json"}) as got:
+        assert got.status == 408
+
+
+async def test_a_mistake_of_ours_is_a_problem_too(ops: Ops, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    async def broken(*_: object) -> None:
+        raise KeyError("secret")
+
+    monkeypatch.setattr(ops.pacer, "say", broken)
+    status, problem = await ops.post(paused=True, reason="stop")
+    assert (status, problem["code"], problem["outcome"]) == (500, "internal", "unknown")
+    assert "an operator's call failed" in caplog.text

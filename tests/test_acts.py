@@ -1,0 +1,61 @@
+"""What the operator said survives: whole, for its owner alone."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gateway.acts import ActsFile, Audit
+from gateway.core.sign import Acts
+
+ACTS = Acts(1_769_519_405_000_000, is_paused=True, told_per_s=50.0, message="곧 다시 엽니다")
+
+
+def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
+    file = ActsFile(tmp_path / "deep", "room-a-1")
+    assert file.load() == Acts()
+    for acts in (ACTS, ACTS._replace(version=ACTS.version + 1, told_per_s=None)):
+        file.save(acts)
+        assert ActsFile(tmp_path / "deep", "room-a-1").load() == acts
+    assert file.path.name == "room-a-1.acts.json"
+    assert file.path.stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in file.path.parent.iterdir()] == ["room-a-1.acts.json"]
+
+
+def test_another_epoch_has_acts_of_its_own(tmp_path: Path) -> None:
+    ActsFile(tmp_path, "room-a-1").save(ACTS)
+    assert ActsFile(tmp_path, "room-a-2").load() == Acts()
+
+
+def test_a_crash_while_saving_leaves_the_old_one(tmp_path: Path) -> None:
+    file = ActsFile(tmp_path, "room-a-1")
+    file.save(ACTS)
+    file.path.with_suffix(".draft").write_text('{"version": 9')
+    assert file.load() == ACTS
+    file.save(ACTS._replace(version=ACTS.version + 1))
+    assert file.load().version == ACTS.version + 1
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": "x"}', '{"version": 1, "paused": true, "told_per_s": null, "message": "", "more": 1}'])
+def test_what_is_not_readable_is_said_and_passed_over(tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture) -> None:
+    file = ActsFile(tmp_path, "room-a-1")
+    file.path.write_text(text)
+    assert file.load() == Acts()
+    assert "not readable" in caplog.text
+
+
+def test_a_disk_that_does_not_take_it_is_an_oserror(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        ActsFile(tmp_path / "file", "room-a-1").save(ACTS)
+    with pytest.raises(OSError, match="file"):
+        Audit(tmp_path / "file").append({})
+
+
+def test_the_list_only_grows(tmp_path: Path) -> None:
+    entries: list[dict[str, object]] = [{"n": 1, "text": "줄\n둘"}, {"n": 2}]
+    for entry in entries:
+        Audit(tmp_path).append(entry)
+    path = tmp_path / "audit.jsonl"
+    assert [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] == entries
+    assert path.stat().st_mode & 0o777 == 0o600
