@@ -150,10 +150,10 @@ def send(base: str, ask: Ask) -> tuple[int, Mapping[str, str], Mapping[str, Any]
     request = urllib.request.Request(base + ask.path, content, headers, method=ask.method)  # noqa: S310 - the address is the caller's
     try:
         with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:  # noqa: S310
-            return answer.status, answer.headers, _read(answer.read())
+            return answer.status, dict(answer.headers.items()), _read(answer.read())
     except urllib.error.HTTPError as answer:
         with answer:
-            return answer.code, answer.headers, _read(answer.read())
+            return answer.code, dict(answer.headers.items()), _read(answer.read())
 
 
 def _read(text: bytes) -> Mapping[str, Any]:

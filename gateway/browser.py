@@ -11,6 +11,7 @@ without the ticket in it there is nothing to forge but a place in line for a str
 """
 
 import secrets
+from collections.abc import Sequence
 from typing import Final
 from urllib.parse import parse_qs
 from uuid import UUID
@@ -25,12 +26,10 @@ from gateway.pages.waiting import View, headers, page
 from gateway.pages.words import language
 from gateway.reply import Answer, Replies
 from gateway.room import NoEntry, Wait
-from gateway.rooms import Rooms
+from gateway.rooms import TICKET_S, Rooms, cookie
 
 _FORM_BYTES_MAX: Final = 1_024
-_TICKET_DAYS: Final = 7  # a browser keeps the place as long as a line may last
 _PASS_S: Final = 600
-_COOKIE: Final = "{name}={value}; Path=/; Max-Age={age_s}; Secure; HttpOnly; SameSite=Lax"
 _UUID4: Final = 4
 
 
@@ -48,7 +47,7 @@ class Browser:
     async def page(self, request: web.BaseRequest) -> Answer:
         """Look, join or knock."""
         if request.method != "POST":
-            return self._shown(await self._view(request))
+            return await self._look(request)
         act = await self._act(request)
         if act == "join":
             return await self._join(request)
@@ -62,10 +61,10 @@ class Browser:
         came = await self._rooms.admitted(request, self._rooms.room.office.join_hash(join_id))
         if isinstance(came, NoEntry):
             return self._shown(self._blank(request, "full"), 503)
-        cookies = [self._set(self._rooms.cookie, self._rooms.ticket_text(came.ticket), _TICKET_DAYS * 86_400)]
+        cookies = [cookie(self._rooms.cookie, self._rooms.ticket_text(came.ticket), TICKET_S)]
         through = await self._rooms.room.enter(came)
         if through is not None:
-            cookies.append(self._set(self._pass_cookie, through.pass_text, _PASS_S))
+            cookies.append(cookie(self._pass_cookie, through.pass_text, _PASS_S))
         return self._replies.elsewhere(self.path, cookies)
 
     async def _enter(self, request: web.BaseRequest) -> Answer:
@@ -74,31 +73,33 @@ class Browser:
             return self._replies.elsewhere(self.path, ())
         answer = await self._rooms.room.knock(ticket)
         if not isinstance(answer, Wait):
-            return self._replies.elsewhere(self.path, [self._set(self._pass_cookie, answer.pass_text, _PASS_S)])
+            return self._replies.elsewhere(self.path, [cookie(self._pass_cookie, answer.pass_text, _PASS_S)])
         view = self._waiting(request, answer.answer)
         state = "busy" if view.state == "called" else view.state
         return self._shown(view._replace(state=state, next_s=answer.retry_after_s), 429, [("Retry-After", str(answer.retry_after_s))])
 
     # What is seen
 
-    async def _view(self, request: web.BaseRequest) -> View:
+    async def _look(self, request: web.BaseRequest) -> Answer:
         ticket = self._ticket(request)
         if ticket is None:
-            return self._blank(request, "outside")
+            return self._shown(self._blank(request, "outside"))
         now_us = self._rooms.room.now_us()
         text = self._cookie(request, self._pass_cookie)
         if text and not isinstance(self._rooms.room.office.read_pass(text, now_us), Flaw):
-            return self._blank(request, "through")._replace(pass_text=text, continue_url=self._rooms.room.settings.continue_url)
+            return self._shown(self._blank(request, "through")._replace(pass_text=text, continue_url=self._rooms.room.settings.continue_url))
+        if isinstance(ticket, Ticket):
+            return self._shown(self._waiting(request, self._rooms.room.look(ticket)))
         ticket = await self._rooms.room.placed(ticket)
-        return self._waiting(request, None if isinstance(ticket, Provisional) else self._rooms.room.look(ticket))
+        told = self._rooms.room.look(ticket) if isinstance(ticket, Ticket) else None
+        return self._shown(self._waiting(request, told), 200, self._rooms.kept(request, ticket))
 
     def _waiting(self, request: web.BaseRequest, told: Told | None) -> View:
         if told is None:
             return self._blank(request, "provisional")._replace(next_s=5)
-        sign = self._rooms.room.sign
-        # A page without JavaScript must not knock by itself: its person is asked to, and looks as often as told.
-        next_s = max(1, round(told.poll_after_s)) if told.state != "called" else 30
-        return self._blank(request, told.state)._replace(ahead=told.ahead, p50_s=told.p50_s, p90_s=told.p90_s, next_s=next_s, reason=sign.pace.reason.value)
+        # Without JavaScript the page must neither knock by itself nor go away under a finger on "Enter".
+        next_s = max(1, round(told.poll_after_s)) if told.state != "called" else 0
+        return self._blank(request, told.state)._replace(ahead=told.ahead, p50_s=told.p50_s, p90_s=told.p90_s, next_s=next_s, reason=self._rooms.room.slowed_by)
 
     def _blank(self, request: web.BaseRequest, state: str) -> View:
         settings = self._rooms.room.settings
@@ -106,8 +107,8 @@ class Browser:
         title = (settings.title_ko if lang == "ko" else settings.title) or settings.title or settings.name
         return View(settings.name, title, lang, state, message=self._rooms.room.sign.acts.message)  # type: ignore[arg-type]  # told.state is one of them
 
-    def _shown(self, view: View, status: int = 200, more: list[tuple[str, str]] | None = None) -> Answer:
-        return self._replies.page(page(view), [*headers(view), *(more or [])], status)
+    def _shown(self, view: View, status: int = 200, more: Sequence[tuple[str, str]] = ()) -> Answer:
+        return self._replies.page(page(view), [*headers(view), *more], status)
 
     # What came
 
@@ -128,7 +129,3 @@ class Browser:
 
     def _cookie(self, request: web.BaseRequest, wanted: str) -> str:
         return self._rooms.cookie_text(request, wanted)
-
-    @staticmethod
-    def _set(name: str, value: str, age_s: int) -> tuple[str, str]:
-        return "Set-Cookie", _COOKIE.format(name=name, value=value, age_s=age_s)

@@ -30,7 +30,8 @@ class Holds:
 
     def until(self, turn: int, clock: DoorClock) -> "asyncio.Future[Hold]":
         """GIVE, LATE or END, once it is so."""
-        self.moved(clock)
+        if clock != self._clock:
+            self.moved(clock)
         future: asyncio.Future[Hold] = asyncio.get_running_loop().create_future()
         verdict = hold(self._policy, clock, turn, self._now_us())
         if verdict is not Hold.WAIT:
@@ -43,11 +44,11 @@ class Holds:
         return future
 
     def moved(self, clock: DoorClock) -> None:
-        """The newest sign's clock."""
+        """The newest sign's clock; with a sign the reckoning of the time may have moved as well."""
         known, self._clock = self._clock, clock
         if known is not None and known != clock:
             self._look_at_all(clock)
-            self._set_timer()
+        self._set_timer()
 
     def close(self) -> None:
         """Let nobody wait on: the worker ends."""

@@ -49,6 +49,8 @@ STILL_AWAY: Final = "the line's store is away"
 KNOCKS_WAITING_MAX: Final = 4_096
 KNOCKS_AGAIN_MAX: Final = 3  # of one request, each after a hold that this worker overslept
 MARGIN: Final = 45_000  # places that may have been given in the time a store loses (2 s and a tick) at 20,000/s
+SLOWER: Final = 0.98  # of the rate before: less is the noise of counters
+SLOWED_S: Final = 120.0  # so long after the door was slowed a longer estimate has that reason: two of the longest polls
 GIVEN_MAX: Final = 250  # told with one tick: a worker's 1,000/s
 FILE_EVERY_S: Final = 1.0
 GIVE_UP_S: Final = 0.5  # until a call without an answer is given up, and the store counts as away
@@ -123,6 +125,7 @@ class WaitingRoom:
         self._recovering = asyncio.Lock()
         self._alone: AloneDoor | None = None
         self._filed_s = 0.0
+        self._slowed_s = -SLOWED_S
         self._away_s = 0.0
         self._is_due = asyncio.Event()
         self._joined = slot.counters_by("sluicegate_room_joins_total")
@@ -142,6 +145,13 @@ class WaitingRoom:
     def sign_age_ms(self) -> int:
         """How old the sign is."""
         return int((self._clock.monotonic_s() - self._signed_s) * 1000)
+
+    @property
+    def slowed_by(self) -> str:
+        """Why estimates have risen of late: a Reason, "paused"; empty where they have not."""
+        if self._clock.monotonic_s() - self._slowed_s > SLOWED_S:
+            return ""
+        return "paused" if self.sign.clock.is_paused else self.sign.pace.reason.value
 
     @property
     def is_away(self) -> bool:
@@ -377,6 +387,8 @@ class WaitingRoom:
         return is_behind
 
     def _took(self, sign: Sign) -> None:
+        if sign.clock.rate_per_s < self.sign.clock.rate_per_s * SLOWER or sign.clock.is_paused:
+            self._slowed_s = self._clock.monotonic_s()
         self.sign = self._remembered = sign
         self._signed_s = self._clock.monotonic_s()
         self._seen = Seen(max(self._seen.tail, sign.tail), max(self._seen.head, sign.head))

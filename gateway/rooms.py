@@ -10,7 +10,7 @@ Decided here: what each call reads of a request and what it is told.  Not decide
     GET  /v1/rooms/{room}           the sign over the door
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Final
@@ -34,6 +34,7 @@ from gateway.room import Came, NoEntry, Through, Wait, WaitingRoom
 
 TICKET_HEADER: Final = "Waiting-Room-Ticket"
 PASS_HEADER: Final = "Waiting-Room-Pass"  # noqa: S105 - a name
+TICKET_S: Final = 7 * 86_400  # a browser keeps the place as long as a line may last
 _JOIN_BYTES_MAX: Final = 1_024
 _PROVISIONAL_POLL_S: Final = 5.0
 _SIGN_MAX_AGE_S: Final = 1
@@ -128,7 +129,7 @@ class Rooms:
         ticket = self.ticket(request)
         if isinstance(ticket, Provisional):
             ticket = await self.room.placed(ticket)
-            return self._replies.json(200, {"ticket": self.ticket_text(ticket), **self._told(ticket)})
+            return self._replies.json(200, {"ticket": self.ticket_text(ticket), **self._told(ticket)}, self.kept(request, ticket))
         return self._replies.json(200, self._told(ticket))
 
     async def passes(self, request: web.BaseRequest) -> Answer:
@@ -173,8 +174,9 @@ class Rooms:
             return {**_members(Told("called", 0, 0.0, 0.0, 0.0, is_near=False), "through"), "sign_age_ms": self.room.sign_age_ms, **passed}
         if isinstance(ticket, Provisional):
             return {"state": "provisional", "poll_after_s": _PROVISIONAL_POLL_S, "sign_age_ms": self.room.sign_age_ms}
-        answer = self.room.look(ticket)
-        return {**_members(answer), "sign_age_ms": self.room.sign_age_ms}
+        reason = self.room.slowed_by
+        why = {"reason": reason} if reason else {}
+        return {**_members(self.room.look(ticket)), "sign_age_ms": self.room.sign_age_ms, **why}
 
     def not_your_turn(self, answer: Wait) -> Refusal:
         """Come again, and where you are meanwhile."""
@@ -206,6 +208,12 @@ class Rooms:
         if self.is_revoked(found):
             raise Refusal("ticket-revoked", "the operator has taken this ticket back", headers=self._link)
         return found
+
+    def kept(self, request: web.BaseRequest, ticket: Ticket | Provisional) -> Sequence[tuple[str, str]]:
+        """The cookie anew, where a browser's provisional ticket has got its place: its script cannot write it."""
+        if isinstance(ticket, Provisional) or not self.cookie_text(request, self.cookie):
+            return ()
+        return (cookie(self.cookie, self.ticket_text(ticket), TICKET_S),)
 
     def is_revoked(self, ticket: Ticket | Provisional) -> bool:
         """Whether an operator has taken it back."""
@@ -265,6 +273,11 @@ class Rooms:
         connection: Connection = request.protocol  # type: ignore[assignment]
         if self._admission.is_draining and connection.is_kept:
             raise Refusal("draining", "this server is about to stop; the next connection reaches another", retry_after_s=1)
+
+
+def cookie(name: str, value: str, age_s: int) -> tuple[str, str]:
+    """A header that leaves this in the browser, for us alone."""
+    return "Set-Cookie", f"{name}={value}; Path=/; Max-Age={age_s}; Secure; HttpOnly; SameSite=Lax"
 
 
 def _members(answer: Told, state: str = "") -> dict[str, object]:

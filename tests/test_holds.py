@@ -150,6 +150,19 @@ async def test_a_reckoning_that_falls_back_gives_nothing_early() -> None:
 
 
 @in_virtual_time
+async def test_a_reckoning_that_was_behind_is_put_right_with_the_next_sign() -> None:
+    """The door's clock is the same; only the sign before had come slowly.  Nobody is late for that."""
+    door = Door()
+    held = door.hold(8)
+    await asyncio.sleep(0.1)
+    door.jumped_us = 400_000
+    door.moved(door.clock)
+    began_us = door.now_us()
+    assert await held[0] is Hold.GIVE
+    assert abs(door.now_us() - began_us - 300_000) <= GRAIN_US
+
+
+@in_virtual_time
 async def test_who_hangs_up_delays_nobody() -> None:
     door = Door()
     held = door.hold(1, 2, 3)

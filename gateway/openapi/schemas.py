@@ -96,6 +96,7 @@ class Place(Struct):
         Meta(description="`called`: knock now; `paused`: nobody is let in just now; `provisional`: the place is not known yet, the order is kept"),
     ]
     sign_age_ms: Annotated[int, Meta(ge=0, description="how old what this is told from is")]
+    reason: Annotated[str, Meta(description="why the wait has become longer of late; absent where it has not")] | UnsetType = UNSET
     ticket: Annotated[str, Meta(description="keep it: it is the place; present where you have none yet, or a new one")] | UnsetType = UNSET
     ahead: Annotated[int, Meta(ge=0, description="people before you")] | UnsetType = UNSET
     p50_s: Annotated[int, Meta(ge=0, description="the wait that half of the people at your place stay below, in seconds")] | UnsetType = UNSET
