@@ -19,6 +19,7 @@ class Arm:
     name: str
     server: str
     events: int = 1
+    status: int = 202  # of a good answer
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Sample:
 
     arm: str
     events: int
-    requests: int  # answered with 202
+    requests: int  # answered with the arm's status
     refused: dict[str, int]  # other statuses
     lost: int
     spooled: int

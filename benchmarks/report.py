@@ -132,7 +132,7 @@ def complaints(samples: dict[str, list[Sample]]) -> list[str]:
         if of.refused or of.lost:
             statuses = sorted({status for one in taken for status in one.refused})
             errors = sorted({one.error for one in taken if one.error})
-            found.append(f"{name}: {of.refused} answers other than 202 {statuses}, {of.lost} never answered {errors}")
+            found.append(f"{name}: {of.refused} answers other than were wanted {statuses}, {of.lost} never answered {errors}")
     return found
 
 

@@ -40,12 +40,16 @@ class Bench:
         found = []
         for number in range(rounds):
             for pair, halves in order(pairs, number):
-                first = await self.sample(halves[0], self.seconds)
-                last = await self.sample(halves[1], self.seconds)
-                arm, reference = (first, last) if halves[0] == pair.arm else (last, first)
-                found.append((pair, PairSample(number, arm, reference)))
+                found.append((pair, await self.both(number, pair, halves)))
             said(f"round {number + 1} of {rounds}")
         return found
+
+    async def both(self, number: int, pair: Pair, halves: tuple[Arm, Arm]) -> PairSample:
+        """Measure the two halves of a pair, in this order."""
+        first = await self.sample(halves[0], self.seconds)
+        last = await self.sample(halves[1], self.seconds)
+        arm, reference = (first, last) if halves[0] == pair.arm else (last, first)
+        return PairSample(number, arm, reference)
 
     async def sample(self, arm: Arm, seconds: float) -> Sample:
         """Put load on one arm for `seconds` and return what it cost."""
@@ -61,19 +65,19 @@ class Bench:
         answered = await self.generator.run(job)
         elapsed_s = time.perf_counter() - started_s
         spent = cpu.spent(before, cpu.read(server.process.pid))
-        if not answered["statuses"].get("202"):
-            raise ServerError(f"{arm.name} answered no 202 at all: {answered}{last_words(server.log)}")
+        if not answered["statuses"].get(str(arm.status)):
+            raise ServerError(f"{arm.name} answered no {arm.status} at all: {answered}{last_words(server.log)}")
         return sample_of(arm, answered, spent, min(elapsed_s, answered["seconds"]))
 
 
 def sample_of(arm: Arm, answered: Answered, spent: cpu.Spent, seconds: float) -> Sample:
     """Put one round's figures together."""
     server_busy = (spent.cpu_ns + spent.waited_ns) / 1e9 / seconds
-    refused = {status: count for status, count in answered["statuses"].items() if status != "202"}
+    refused = {status: count for status, count in answered["statuses"].items() if status != str(arm.status)}
     return Sample(
         arm=arm.name,
         events=arm.events,
-        requests=answered["statuses"]["202"],
+        requests=answered["statuses"][str(arm.status)],
         refused={status: count for status, count in refused.items() if count},
         lost=answered["lost"],
         spooled=answered["spooled"],

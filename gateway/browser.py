@@ -29,6 +29,7 @@ from gateway.room import NoEntry, Wait
 from gateway.rooms import TICKET_S, Rooms, cookie
 
 _FORM_BYTES_MAX: Final = 1_024
+_FIELDS_MAX: Final = 10  # the page has one
 _PASS_S: Final = 600
 _UUID4: Final = 4
 
@@ -116,7 +117,10 @@ class Browser:
         if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
             raise Refusal("unsupported-media-type", "want the page's form")
         body = await self._bodies.small(request, _FORM_BYTES_MAX)
-        acts = parse_qs(body.decode("ascii", "replace"), max_num_fields=10).get("act", [""])
+        try:
+            acts = parse_qs(body.decode("ascii", "replace"), max_num_fields=_FIELDS_MAX).get("act", [""])
+        except ValueError:  # more fields
+            acts = [""]
         if acts[0] not in ("join", "enter"):
             raise Refusal("invalid", "1 field to mend", members={"errors": [{"pointer": "/act", "detail": "want join or enter"}]})
         return acts[0]

@@ -38,6 +38,9 @@ _PORT_MAX: Final = 65_535
 # How long a connection made in the last moment before accepting ends may take to send its request.
 LAST_REQUEST_S: Final = 1.0
 
+# What SIGHUP changes of a room: nothing that the line in Redis, or a ticket, was made with.
+ROOM_RELOADED: Final = ("title", "title_ko", "floor_per_s", "ceiling_per_s", "lag_target", "held_max", "continue_url", "revoked")
+
 # Three may be enforced; each of the others is a shadow, and one more question to Redis per request.
 POLICIES_MAX: Final = 16
 
@@ -235,12 +238,13 @@ def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Config:
 
 
 def reloaded(running: Config, fresh: Config) -> Config:
-    """What is in force after SIGHUP: notices and limits of the fresh settings, all else as it runs.
+    """What is in force after SIGHUP: notices, limits and what ROOM_RELOADED names of the fresh settings, all else as it runs.
 
     The prefix of the buckets stays as well: under another one everybody would begin with full buckets.
     """
     limits = msgspec.structs.replace(fresh.limits, prefix=running.limits.prefix)
-    return msgspec.structs.replace(running, notices=fresh.notices, limits=limits)
+    room = msgspec.structs.replace(running.room, **{name: getattr(fresh.room, name) for name in ROOM_RELOADED})
+    return msgspec.structs.replace(running, notices=fresh.notices, limits=limits, room=room)
 
 
 def _convert(settings: Mapping[str, object], source: str) -> Config:

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from gateway.config import Config, Limits
+from gateway.config import Config, Limits, Room
 from gateway.keys import Keys
 
 LINE_BYTES_MAX: Final = 1_048_576  # a Setup holds settings and keys: some kilobytes
@@ -46,11 +46,12 @@ class Release(Struct, tag=True, frozen=True):
 
 
 class Reload(Struct, tag=True, frozen=True):
-    """Use these keys and limits, and read the notices file again."""
+    """Use these keys, limits and settings of the room, and read the notices file again."""
 
     keys: Keys
     limits: Limits
     notices_file: str
+    room: Room
 
 
 class Drain(Struct, tag=True, frozen=True):

@@ -18,6 +18,8 @@ TOPICS: Final = ("syncs", "signups")
 STATUSES: Final = tuple(str(s) for s in (200, 201, 202, 204, 303, 304, 400, 401, 403, 404, 405, 408, 411, 413, 415, 422, 429, 500, 503))
 SECONDS_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
+WAIT_BUCKETS: Final = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_200.0, 2_400.0, 4_800.0, 9_600.0)
+
 
 class Metric(NamedTuple):
     """One family.  `labels` maps a label's name to its closed list of values."""
@@ -229,6 +231,22 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "Near room.held_max: raise it; normal is the rate times 1 to 2.5 s.",
     ),
     Metric(
+        "sluicegate_room_wait_seconds",
+        "histogram",
+        "From joining to the pass, of those this worker let in after a line.",
+        "The oldest waits are in the last buckets: people who slept stand in front again, and are no fault.",
+        (),
+        WAIT_BUCKETS,
+    ),
+    Metric(
+        "sluicegate_room_estimate_error_seconds",
+        "histogram",
+        "How far the first estimate (p50) was from the wait, of a sixteenth of the people.",
+        "Large against the wait: the rate was changed meanwhile, or people leave otherwise than before.",
+        (),
+        WAIT_BUCKETS,
+    ),
+    Metric(
         "sluicegate_room_rate_per_second",
         "gauge",
         "People a second whom the door lets in; while paused, what it resumes with.",
@@ -254,6 +272,13 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "gauge",
         "People who are called and may knock.",
         "Far above three seconds of the rate: many came back at once; it goes by itself.",
+        is_supervisors=True,
+    ),
+    Metric(
+        "sluicegate_room_leaving_per_second",
+        "gauge",
+        "People who give up, each second, as the last minutes showed.",
+        "High: the wait is longer than people bear; say so with a message, or let downstream take more.",
         is_supervisors=True,
     ),
     Metric(

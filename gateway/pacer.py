@@ -140,7 +140,8 @@ class Pacer:
         )
         slot = board.supervisor
         self._gauges = {
-            name: slot.gauge(f"sluicegate_{name}") for name in ("room_rate_per_second", "room_reason", "room_depth", "room_lobby", "room_consumer_lag")
+            name: slot.gauge(f"sluicegate_{name}")
+            for name in ("room_rate_per_second", "room_reason", "room_depth", "room_lobby", "room_leaving_per_second", "room_consumer_lag")
         }
         self._gauges["room_consumer_lag"].set(math.nan)
         self._changes = slot.counter("sluicegate_room_pace_changes_total")
@@ -233,11 +234,16 @@ class Pacer:
         counts = Counts(sign.at_us, now.produced, now.consumed, sign.passes, sign.signups, sign.form_s)
         self._reading = self._meter.saw(counts) or self._reading
 
+    def reload(self, settings: config.Room) -> None:
+        """Other bounds, and another target of the lag."""
+        self._settings, self._policy = settings, Policy(lag_target=settings.lag_target)
+
     def _show(self, sign: Sign) -> None:
         self._gauges["room_rate_per_second"].set(sign.pace.rate_per_s)
         self._gauges["room_reason"].set(REASON_INDEX[sign.pace.reason])
         self._gauges["room_depth"].set(sign.waiting)
         self._gauges["room_lobby"].set(sign.called)
+        self._gauges["room_leaving_per_second"].set(sign.leaving_per_s * sign.waiting)
 
     # The operator
 

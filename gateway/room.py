@@ -49,6 +49,8 @@ STILL_AWAY: Final = "the line's store is away"
 KNOCKS_WAITING_MAX: Final = 4_096
 KNOCKS_AGAIN_MAX: Final = 3  # of one request, each after a hold that this worker overslept
 MARGIN: Final = 45_000  # places that may have been given in the time a store loses (2 s and a tick) at 20,000/s
+PROMISED_EACH: Final = 16  # a sixteenth of the places shows how good estimates are
+PROMISED_MAX: Final = 10_000  # who leaves stays in it
 SLOWER: Final = 0.98  # of the rate before: less is the noise of counters
 SLOWED_S: Final = 120.0  # so long after the door was slowed a longer estimate has that reason: two of the longest polls
 GIVEN_MAX: Final = 250  # told with one tick: a worker's 1,000/s
@@ -103,6 +105,7 @@ class WaitingRoom:
     def __init__(self, settings: config.Room, store: RoomStore, office: Office, files: SignFile, clock: Clock, slot: BoardSlot, workers: int) -> None:
         self.settings = settings
         self.policy = policy_of(settings)
+        self.revoked = frozenset(settings.revoked)
         self.office = office
         self._store = store
         self._files = files
@@ -117,6 +120,7 @@ class WaitingRoom:
         self._sightings = Sightings(self.policy)
         self._given: list[tuple[int, int]] = []
         self._signups = self._form_s = 0
+        self._workers = workers
         self._doorman = Doorman(self.policy, workers)
         self._holds = Holds(self.policy, self.now_us)
         self._joins: Gathering[tuple[int, bytes], Joined | Refused] = Gathering(self._ask_joins, CALL_MAX, JOINS_WAITING_MAX)
@@ -134,6 +138,14 @@ class WaitingRoom:
         self._ticked = slot.counters_by("sluicegate_room_ticks_total")
         self._away_seconds = slot.counter("sluicegate_room_away_seconds_total")
         self._held = slot.gauge("sluicegate_room_held")
+        self._waited = slot.histogram("sluicegate_room_wait_seconds")
+        self._missed = slot.histogram("sluicegate_room_estimate_error_seconds")
+        self._promised: dict[int, tuple[float, float]] = {}  # of some places: when their first estimate was told, and the wait
+
+    def reload(self, settings: config.Room) -> None:
+        """Other settings of the same line; refusals that were remembered go, and are asked for again."""
+        self.settings, self.policy, self.revoked = settings, policy_of(settings), frozenset(settings.revoked)
+        self._doorman = Doorman(self.policy, self._workers)
 
     # Time
 
@@ -197,7 +209,10 @@ class WaitingRoom:
         answer = told.look(self.policy, self.sign, ticket.place, self.now_us(), share_of(ticket.place))
         if self._alone is not None and answer.state == "waiting" and ticket.place < self._alone.gate(self.now_us()):
             return Answer("called", 0, 0.0, 0.0, 0.0, is_near=False)
-        self._sightings.saw(ticket.place, self._clock.monotonic_s(), is_near=answer.is_near)
+        now_s = self._clock.monotonic_s()
+        self._sightings.saw(ticket.place, now_s, is_near=answer.is_near)
+        if ticket.place % PROMISED_EACH == 0 and ticket.place not in self._promised and answer.p50_s and len(self._promised) < PROMISED_MAX:
+            self._promised[ticket.place] = now_s, answer.p50_s
         return answer
 
     def look_ahead(self, place: int) -> Answer:
@@ -259,6 +274,8 @@ class WaitingRoom:
             through = await self._held_until(place, answer)
             if through is not Hold.LATE:
                 assert not isinstance(through, Hold)
+                if isinstance(through, Through):
+                    self._measure(ticket)
                 return through
             self._knocked["late"].add()
         return self._wait(place, self._retry_s(place, 1_000_000))
@@ -278,6 +295,13 @@ class WaitingRoom:
         else:
             self._knocked["again"].add()
         return self._through(place, slot.slot_s)
+
+    def _measure(self, ticket: Ticket) -> None:
+        """How long somebody waited, and how wrong the first estimate was."""
+        self._waited.observe(max(0.0, (self._clock.now_us() - ticket.joined_us) / 1e6))
+        if (promised := self._promised.pop(ticket.place, None)) is not None:
+            told_s, wait_s = promised
+            self._missed.observe(abs(self._clock.monotonic_s() - told_s - wait_s))
 
     def _through(self, holder: int | bytes, slot_s: int) -> Through:
         return Through(self.office.pass_for(holder, slot_s * 1_000_000), (slot_s + PASS_S) * 1_000_000, self.now_us())

@@ -21,7 +21,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from gateway.admit import Admission
-from gateway.body import Bodies, read_head
+from gateway.body import Bodies, BodyHead, read_head
 from gateway.config import Http
 from gateway.connection import Connection
 from gateway.core.overload import End
@@ -91,7 +91,6 @@ class Rooms:
         self.path = f"/v1/rooms/{name}"
         self.cookie = f"__Host-ticket-{name}"
         self._link = (("Link", f'<{self.path}>; rel="up"'),)
-        self._revoked = frozenset(room.settings.revoked)
 
     # The calls
 
@@ -117,11 +116,19 @@ class Rooms:
             await self._limits.charge("joins", address)
             if head is not None:
                 body = self._bodies.whole(request, head)
-                join = self._join_hash(await self._bodies.read(request, head) if body is None else body)
+                join = self._join_hash(await self._read(request, head) if body is None else body)
             assert join is not None
             return await self.room.join(join)
         finally:
             self._admission.done(cost_bytes, End.IGNORED, 0.0)
+
+    async def _read(self, request: web.BaseRequest, head: BodyHead) -> bytes:
+        """A body that is not all here yet: as in accept.py, a slow phone takes nobody's turn."""
+        self._admission.awaits_body()
+        try:
+            return await self._bodies.read(request, head)
+        finally:
+            self._admission.has_body()
 
     async def place(self, request: web.BaseRequest) -> Answer:
         """Where am I?"""
@@ -217,7 +224,7 @@ class Rooms:
 
     def is_revoked(self, ticket: Ticket | Provisional) -> bool:
         """Whether an operator has taken it back."""
-        return isinstance(ticket, Ticket) and ticket.place in self._revoked
+        return isinstance(ticket, Ticket) and ticket.place in self.room.revoked
 
     @staticmethod
     def cookie_text(request: web.BaseRequest, wanted: str) -> str:
@@ -242,7 +249,7 @@ class Rooms:
             raise Refusal("pass-expired", "a pass is good for ten minutes", headers=self._link)
         if isinstance(found, Flaw):
             raise Refusal("pass-invalid", "not a pass of this room and line", headers=self._link)
-        if found.holder in self._revoked:
+        if found.holder in self.room.revoked:
             raise Refusal("pass-invalid", "the operator has taken this place back", headers=self._link)
         return found
 

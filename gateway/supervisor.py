@@ -113,7 +113,7 @@ class Supervisor:
         for sign in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(sign, self._told_to_stop)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
-        ops = runner(self._board, self.readiness, RoomCalls(self._config.room, self._pacer, lambda: self._keys.ops))
+        ops = runner(self._board, self.readiness, RoomCalls(lambda: self._config.room, self._pacer, lambda: self._keys.ops))
         await ops.setup()
         ops_url = await self._open_ops(ops)
         self._listeners.listen()
@@ -340,7 +340,7 @@ class Supervisor:
             seat.kill()
 
     def _reload(self) -> None:
-        """Read keys, limits and notices again; a bad file changes nothing and says why."""
+        """Read keys, limits, notices and the room's settings again; a bad file changes nothing and says why."""
         try:
             fresh = configuration.load(self._config_path)
             secrets = keys.load(fresh.keys_path)
@@ -357,8 +357,13 @@ class Supervisor:
         self._keys = secrets
         self._config = configuration.reloaded(self._config, fresh)
         for seat in self._seats:
-            seat.tell(Reload(secrets.of_workers, self._config.limits, self._config.notices.file))
-        logs.info("reloaded", takes_effect="keys, notices, limits.policies and newcomers; anything else at the next start")
+            seat.tell(Reload(secrets.of_workers, self._config.limits, self._config.notices.file, self._config.room))
+        if self._pacer is not None:
+            self._pacer.reload(self._config.room)
+        logs.info(
+            "reloaded",
+            takes_effect=f"keys, notices, limits.policies and newcomers, room.{', '.join(configuration.ROOM_RELOADED)}; anything else at the next start",
+        )
 
 
 def _pacer(config: Config, board: Board) -> Pacer | None:

@@ -19,7 +19,7 @@ from gateway.accept import Front
 from gateway.admit import Admission
 from gateway.board import Board, Slot
 from gateway.clock import SYSTEM, Clock
-from gateway.config import LAST_REQUEST_S, Config
+from gateway.config import LAST_REQUEST_S, Config, Room
 from gateway.connection import PublicServer
 from gateway.connections import Connections
 from gateway.control import Adopt, Drain, Ready, Release, Reload, Setup, Unfit
@@ -198,9 +198,9 @@ class Worker:
                     await self._adopt(listener)
                 case Release(listener):
                     self._listening.release(listener)
-                case Reload(keys, limits, notices_file):
+                case Reload(keys, limits, notices_file, room):
                     self._parts.identity.reload(keys.tokens)
-                    self._reload_tickets(keys)
+                    self._reload_room(keys, room)
                     self._parts.limits.reload(limits)
                     self._reload_notices(notices_file)
                 case Drain():
@@ -219,13 +219,15 @@ class Worker:
             # As at the limit of open files: dying of it would orphan one listener more.
             logs.error("a listener cannot be taken over", listener=listener, reason=exc.strerror)
 
-    def _reload_tickets(self, keys: Keys) -> None:
+    def _reload_room(self, keys: Keys, settings: Room) -> None:
         room = self._parts.room
-        if room is not None:
-            try:
-                room.office = office(self._config.room, keys, self._limits_secret)
-            except ConfigError as exc:
-                logs.error("ticket keys stay as they were", reason=str(exc))
+        if room is None:
+            return
+        room.reload(settings)
+        try:
+            room.office = office(settings, keys, self._limits_secret)
+        except ConfigError as exc:
+            logs.error("ticket keys stay as they were", reason=str(exc))
 
     def _reload_notices(self, path: str) -> None:
         try:

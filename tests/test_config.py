@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gateway import config
-from gateway.config import Config, Limits, Notices, Process
+from gateway.config import Config, Limits, Notices, Process, Room
 from gateway.errors import ConfigError
 
 SHADOW = "{name = 'p%d', charge = 'syncs', shadow = true, rules = [{by = 'user', tokens = 1, per_s = 1, burst = 1}]}"
@@ -121,3 +121,11 @@ def test_what_is_in_force_is_shown_with_passwords_masked() -> None:
     rows += [("redis://u:p@h?password=a=b&db=2", "redis://u:***@h?password=***&db=2"), ("unix:///run/s.sock", "unix:///run/s.sock")]
     for url, masked in rows:
         assert config.mask_url(url) == masked
+
+
+def test_a_reload_takes_of_the_room_what_no_ticket_was_made_with() -> None:
+    running = Config(room=Room(name="a", epoch=1, line_max=5, floor_per_s=10))
+    fresh = Config(room=Room(name="b", epoch=2, line_max=6, floor_per_s=20, revoked=(3,), title="new"))
+    after = config.reloaded(running, fresh).room
+    assert (after.name, after.epoch, after.line_max) == ("a", 1, 5)
+    assert (after.floor_per_s, after.revoked, after.title) == (20, (3,), "new")

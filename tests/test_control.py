@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest_asyncio
 
 from gateway import control
-from gateway.config import Config, Http, Limits
+from gateway.config import Config, Http, Limits, Room
 from gateway.control import Adopt, Drain, Ready, Release, Reload, Setup, ToSupervisor, ToWorker, Unfit
 from gateway.keys import Keys, SecretKey, TokenKey
 
@@ -18,7 +18,7 @@ TO_WORKER: list[ToWorker] = [
     Setup(1, CONFIG, KEYS, b"\0secret", board_fd=5, listener_fds=(6, 7), is_first=True),
     Adopt(2),
     Release(2),
-    Reload(KEYS, Limits(memory_max=7), "/etc/알림.json"),
+    Reload(KEYS, Limits(memory_max=7), "/etc/알림.json", Room(revoked=(3,))),
     Drain(),
 ]
 TO_SUPERVISOR: list[ToSupervisor] = [Ready(), Unfit("t1: two\nlines")]
@@ -63,9 +63,9 @@ async def test_many_keys_fit_one_line(pipe: tuple[Streams, Streams]) -> None:
     """A hundred RSA keys in PEM: far more than anybody rotates."""
     (_, supervisor), (worker, _) = pipe
     many = Keys(tokens=tuple(TokenKey(f"k{n}", "RS256", "x" * 800, "y" * 3_300) for n in range(100)))
-    control.send(supervisor, Reload(many, Limits(), ""))
+    control.send(supervisor, Reload(many, Limits(), "", Room()))
     async with asyncio.timeout(5):
-        assert await anext(control.for_worker(worker)) == Reload(many, Limits(), "")
+        assert await anext(control.for_worker(worker)) == Reload(many, Limits(), "", Room())
 
 
 def test_secrets_do_not_show_in_a_message() -> None:

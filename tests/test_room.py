@@ -728,3 +728,17 @@ def test_each_line_has_files_of_its_own(tmp_path: Path) -> None:
     file = files_in(tmp_path, SETTINGS, 3)
     file.write(Room.opened(policy_of(SETTINGS), 100_000, 0).tick(0))
     assert [path.name for path in tmp_path.iterdir()] == ["room-signup-1.3.sign"]
+
+
+@in_virtual_time
+async def test_other_settings_hold_at_once(tmp_path: Path) -> None:
+    """A ticket that was taken back, and how often people ask: by the ceiling."""
+    line = Line()
+    desk = Desk(line, tmp_path, workers=1)
+    async with ticking(desk):
+        await crowd(desk, 100)
+        settings = structs.replace(desk.room.settings, revoked=(7,), ceiling_per_s=desk.room.settings.ceiling_per_s * 10)
+        before_s = desk.room.look_ahead(99).poll_after_s
+        desk.room.reload(settings)
+        assert desk.room.revoked == {7}
+        assert desk.room.look_ahead(99).poll_after_s <= before_s

@@ -39,11 +39,12 @@ class RoomCalls:
     """The operator's calls; this gateway has one room, or none.
 
     Args:
+        settings: those in force, as a reload may change them.
         pacer: None where no room is named: every room is unknown then.
         token: the one in force, as a reload may change it; "" lets nobody in.
     """
 
-    def __init__(self, settings: config.Room, pacer: Pacer | None, token: Callable[[], str]) -> None:
+    def __init__(self, settings: Callable[[], config.Room], pacer: Pacer | None, token: Callable[[], str]) -> None:
         self._settings = settings
         self._pacer = pacer
         self._token = token
@@ -63,7 +64,7 @@ class RoomCalls:
         if request.method not in ("GET", "POST"):
             raise Refusal("method-not-allowed", "want GET, POST", headers=[("Allow", "GET, POST")])
         pacer = self._pacer
-        if pacer is None or request.match_info["room"] != self._settings.name:
+        if pacer is None or request.match_info["room"] != self._settings().name:
             raise Refusal("not-found", "no such room")
         if request.method == "GET":
             return self._shown(pacer.state)
@@ -91,7 +92,7 @@ class RoomCalls:
         if request.content_type != "application/json":
             raise Refusal("unsupported-media-type", "want Content-Type: application/json")
         try:
-            change = act.read(body, self._settings.floor_per_s, self._settings.ceiling_per_s)
+            change = act.read(body, self._settings().floor_per_s, self._settings().ceiling_per_s)
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
             raise Refusal("invalid-json", "want one JSON object in UTF-8") from exc
         if isinstance(change, list):
@@ -114,8 +115,8 @@ class RoomCalls:
         sign = state.sign
         assert sign is not None  # who has no sign is refused above, and who applied an act has one
         return {
-            "room": self._settings.name,
-            "epoch": self._settings.epoch,
+            "room": self._settings().name,
+            "epoch": self._settings().epoch,
             "state": "paused" if sign.clock.is_paused else "open",
             "rate_per_s": round(sign.pace.rate_per_s, 3),
             "reason": sign.pace.reason.value,

@@ -103,7 +103,7 @@ def test_answers_other_than_202_break_the_harness() -> None:
     refusing = replace(both.arm, refused={"429": 3}, lost=1, error="closed")
     found = report.build([(pair, PairSample(0, refusing, both.reference))])
     assert exit_code(found, is_enforced=False) == EXIT_BROKEN
-    assert "3 answers other than 202 ['429'], 1 never answered" in found.broken[0]
+    assert "3 answers other than were wanted ['429'], 1 never answered" in found.broken[0]
 
 
 def test_a_generator_in_the_way_is_said_and_fails_when_it_was_often() -> None:

@@ -57,7 +57,7 @@ async def ops(tmp_path: Path) -> AsyncIterator[Ops]:
     clock, board = FakeClock(), Board.create(workers=1)
     store = MemoryRoom(Policy(), token_us_of(SETTINGS.floor_per_s), clock.now_us)
     pacer = Pacer(SETTINGS, store, None, board, tmp_path, clock.clock, stall_s=1.0, margin=10)
-    calls = RoomCalls(SETTINGS, pacer, lambda: TOKEN)
+    calls = RoomCalls(lambda: SETTINGS, pacer, lambda: TOKEN)
     async with TestClient(TestServer(application(board, lambda: Readiness("", []), calls))) as client:
         made = Ops(client, store, pacer, clock, tmp_path)
         await made.second()
@@ -137,7 +137,7 @@ async def test_the_scheme_is_spelled_in_any_case(ops: Ops) -> None:
 
 
 async def test_a_gateway_without_a_token_lets_nobody_in() -> None:
-    calls = RoomCalls(SETTINGS, None, lambda: "")
+    calls = RoomCalls(lambda: SETTINGS, None, lambda: "")
     async with TestClient(TestServer(application(Board.create(1), lambda: Readiness("", []), calls))) as client:
         for headers in ({}, {"Authorization": "Bearer "}, BEARER):
             async with client.get("/api/rooms/walk", headers=headers) as got:
@@ -204,7 +204,7 @@ async def test_a_store_that_never_answered_shows_what_was_said(tmp_path: Path) -
     store = MemoryRoom(Policy(), token_us_of(SETTINGS.floor_per_s), clock.now_us)
     store.away = True
     pacer = Pacer(SETTINGS, store, None, board, tmp_path, clock.clock, stall_s=1.0, margin=10)
-    async with TestClient(TestServer(application(board, lambda: Readiness("", []), RoomCalls(SETTINGS, pacer, lambda: TOKEN)))) as client:
+    async with TestClient(TestServer(application(board, lambda: Readiness("", []), RoomCalls(lambda: SETTINGS, pacer, lambda: TOKEN)))) as client:
         ops = Ops(client, store, pacer, clock, tmp_path)
         assert (await ops.post(paused=True, reason="stop"))[0] == 503
         status, problem = await ops.get()

@@ -9,7 +9,7 @@ from gateway.core.light import INDEX
 from gateway.ops.rooms import RoomCalls
 from gateway.ops.server import Readiness, application, lights, runner
 
-NO_ROOM = RoomCalls(Room(), None, lambda: "")
+NO_ROOM = RoomCalls(Room, None, lambda: "")
 
 
 def board_seeing(*reasons: str) -> Board:
