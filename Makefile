@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 DATA ?= var
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-pages check format bench bench-take bench-limits bench-overload bench-room docs lock clean
+.PHONY: help run test test-pages check format bench bench-take bench-limits bench-overload bench-room bench-line docs lock clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -50,6 +50,9 @@ bench-overload: $(VENV)/.dev ## Measure goodput under 1 to 50 times the load tha
 
 bench-room: $(VENV)/.dev ## Measure what a million people in the waiting room cost Redis
 	@$(BIN)/python -m benchmarks.bench_room $(BENCH)
+
+bench-line: $(VENV)/.dev ## Measure the waiting room: a place's cost, the door under a crowd, its pace; about eight minutes
+	@$(BIN)/python -m benchmarks.bench_line $(BENCH)
 
 docs: $(VENV)/.dev ## Generate schemas and reference pages from the types
 	@$(BIN)/python -m gateway.openapi --write

@@ -35,7 +35,7 @@ class Door(NamedTuple):
     passes: int
     used: float  # of rate x time, while two lobbies of live people wait
     used_s: float  # and how long that was
-    knocks_per_pass: float
+    knocks_per_pass: float  # that came by knocking, not with the join
     called_s: tuple[float, float]  # from being told so to the pass: p50, p99
     lost: int  # people who stayed or came back, and got nothing
     moved: int  # people who were given another place, or one that somebody has
@@ -54,7 +54,8 @@ def live_spans(walked: Iterable[Walked], end_s: float) -> list[Span]:
             continue
         gone_s = min(at_s for at_s in (one.passed_s, one.left_s, end_s) if at_s)
         edges = [one.joined_s, *(at_s for away in one.away for at_s in away), gone_s]
-        spans += [(begin_s, min(until_s, gone_s)) for begin_s, until_s in zip(edges[::2], edges[1::2], strict=True) if begin_s < gone_s]
+        clipped = [(max(begin_s, one.joined_s), min(until_s, gone_s)) for begin_s, until_s in zip(edges[::2], edges[1::2], strict=True)]
+        spans += [(begin_s, until_s) for begin_s, until_s in clipped if begin_s < until_s]
     return spans
 
 
@@ -101,7 +102,7 @@ def door(
     lobbies = round(2 * LOBBY_S * rate_per_s)
     share, seconds = used(released_s, crowded(live_spans(everybody, end_s), lobbies), rate_per_s)
     waits_s = called_waits_s(crowd)
-    passed = [one for one in crowd if one.passed_s]
+    knocked = sum(bool(one.passed_s and one.knocks) for one in crowd)
     places = Counter(one.place for one in everybody if one.place >= 0)
     return Door(
         name=name,
@@ -110,7 +111,7 @@ def door(
         passes=len(released_s),
         used=share,
         used_s=seconds,
-        knocks_per_pass=sum(one.knocks for one in crowd) / max(len(passed), 1),
+        knocks_per_pass=sum(one.knocks for one in crowd) / max(knocked, 1),
         called_s=(percentile(waits_s, 0.5), percentile(waits_s, 0.99)),
         lost=sum(not one.done_s and not one.left_s for one in everybody),
         moved=joined_elsewhere + sum(one.has_moved for one in everybody) + sum(count - 1 for count in places.values()),
@@ -143,7 +144,9 @@ def used_verdict(of: Door, void: str) -> Verdict:
 def later_verdict(beside: Door, alone: Door, void: str) -> Verdict:
     """Who behaves gets in about as soon as without those who do not."""
     later_s = beside.called_s[1] - alone.called_s[1]
-    return Verdict(f"{beside.name}: called → pass, p99, at most {LATER_S_MAX:g} s later than in {alone.name}", f"{later_s:+.2f} s", later_s <= LATER_S_MAX, void)
+    return Verdict(
+        f"{beside.name}: called → pass, p99, at most {LATER_S_MAX:g} s later than in {alone.name}", f"{later_s:+.2f} s", later_s <= LATER_S_MAX, void
+    )
 
 
 DOOR_HEADINGS: Final = ("part", "passes", "any 1 s", "any 10 s", "used", "for s", "knocks/pass", "called → pass p50/p99 s", "no answer")
@@ -152,7 +155,16 @@ DOOR_HEADINGS: Final = ("part", "passes", "any 1 s", "any 10 s", "used", "for s"
 def door_cells(of: Door) -> tuple[str, ...]:
     """A line of the table."""
     waits = f"{of.called_s[0]:.2f} / {of.called_s[1]:.2f}"
-    return (of.name, f"{of.passes:,}", *(f"{most}" for most in of.most), f"{of.used:.3f}", f"{of.used_s:.0f}", f"{of.knocks_per_pass:.2f}", waits, f"{of.unanswered}")
+    return (
+        of.name,
+        f"{of.passes:,}",
+        *(f"{most}" for most in of.most),
+        f"{of.used:.3f}",
+        f"{of.used_s:.0f}",
+        f"{of.knocks_per_pass:.2f}",
+        waits,
+        f"{of.unanswered}",
+    )
 
 
 # The pace
@@ -206,8 +218,8 @@ def share_of(taken: Sequence[Taken]) -> float:
     return (taken[-1].consumed - taken[0].consumed) / could if could else 0.0
 
 
-def stretch(flow: Flow, takes_per_s: float, begin_s: float, end_s: float) -> Stretch:
-    """One phase, or what is judged of it."""
+def stretch(flow: Flow, takes_per_s: float, began_s: float, begin_s: float, end_s: float) -> Stretch:
+    """What is judged of one phase, which `began_s`."""
     taken = flow.within(begin_s, end_s)
     if len(taken) < 2:
         return Stretch(takes_per_s, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
@@ -218,7 +230,7 @@ def stretch(flow: Flow, takes_per_s: float, begin_s: float, end_s: float) -> Str
         takes_per_s,
         taken[-1].at_s - taken[0].at_s,
         share_of(taken),
-        _best(flow, taken, begin_s + flow.form_s),
+        _best(flow, taken, began_s + flow.form_s),
         max(map(flow.lag, taken)),
         waiting + too_many,
         flow.lag(taken[-1]),
@@ -245,24 +257,32 @@ def stretches(flow: Flow, phases: Sequence[Phase], began_s: float, skipped_s: fl
     """Each phase; of those within `skipped_s` since the beginning only what comes after."""
     ends_s = list(accumulate((phase.seconds for phase in phases), initial=began_s))
     return [
-        stretch(flow, phase.per_s, max(begin_s, began_s + skipped_s), end_s)
+        stretch(flow, phase.per_s, begin_s, max(begin_s, began_s + skipped_s), end_s)
         for phase, (begin_s, end_s) in zip(phases, pairwise(ends_s), strict=True)
         if end_s > began_s + skipped_s
     ]
 
 
-STRETCH_HEADINGS: Final = ("downstream takes/s", "seen s", "used", "could at best", "worst lag", "past the door already", "beyond", "lag at the end", "door/s at the end")
+def best_of(rows: Sequence[Stretch]) -> float:
+    """All phases together, at best."""
+    could = sum(of.takes_per_s * of.seconds for of in rows)
+    return sum(of.best * of.takes_per_s * of.seconds for of in rows) / could if could else 0.0
+
+
+STRETCH_HEADINGS: Final = (
+    "downstream takes/s",
+    "seen s",
+    "used",
+    "could at best",
+    "worst lag",
+    "past the door already",
+    "beyond",
+    "lag at the end",
+    "door/s at the end",
+)
 
 
 def stretch_cells(of: Stretch) -> tuple[str, ...]:
     """A line of the table."""
     counts = (of.lag_max, of.past_door, of.beyond, of.lag_end)
     return (f"{of.takes_per_s:g}", f"{of.seconds:.0f}", f"{of.share:.3f}", f"{of.best:.3f}", *(f"{count:,.0f}" for count in counts), f"{of.rate_end_per_s:.0f}")
-
-
-def table(lines: Sequence[Sequence[str]]) -> str:
-    """Cells beneath their headings; the first column reads from the left."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]).rstrip() for line in lines
-    )

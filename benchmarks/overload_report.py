@@ -239,8 +239,12 @@ COLUMNS: Final[tuple[tuple[str, Callable[[Row], str]], ...]] = (
 
 def table(rows: Sequence[Row]) -> str:
     """The rows beneath their headings."""
-    lines = [[heading for heading, _ in COLUMNS], *([cell(of) for _, cell in COLUMNS] for of in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
+    return aligned([[heading for heading, _ in COLUMNS], *([cell(of) for _, cell in COLUMNS] for of in rows)])
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Cells beneath their headings; the first column reads from the left."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join([line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]).rstrip() for line in lines
     )

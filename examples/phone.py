@@ -90,7 +90,7 @@ class Phone:
             return 0.0
         if code in ("pass-expired", "pass-invalid", "pass-required"):
             self.known.pass_text, self.state = "", "called"
-            return 0.0
+            return 1.0  # where two clocks differ, the next pass may be refused just so
         if status in (429, 503, 500, 408):
             self._place(body)
             return _retry_after_s(headers)

@@ -117,6 +117,8 @@ def _run(config: Config, arguments: argparse.Namespace) -> int:
 
 def _say_who_may(config: Config, secrets: keys.Keys) -> None:
     """Where the operators' token is; never the token: logs are read by others than those who may."""
+    if not config.room.name:
+        return
     if secrets.ops:
         logs.info("operators' calls need the token `ops` of the keys file; `sluicegate room` reads it there", path=str(config.keys_path))
     else:

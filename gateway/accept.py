@@ -140,8 +140,8 @@ class Front:
             # An offer to speak another protocol (Java's client and curl --http2 make one) is ignored, as RFC 9110 7.8 allows;
             # but the parser drops or keeps what follows such a request, so it is the last.
             response.force_close()
-        if self._cors.is_on and "Origin" in headers and name in SHARED:
-            response.add_headers(self._cors.headers(headers["Origin"]))
+        if self._cors.is_on and name in SHARED:  # without an Origin too: a cache may hand the answer to who has one
+            response.add_headers(self._cors.headers(headers.get("Origin", "")))
         self._counts[name][response.status].add()
         return response.as_response()
 

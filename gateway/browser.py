@@ -6,8 +6,8 @@ Decided here: what a form does and which cookies there are; how the page looks i
     POST /rooms/{room}  act=join     a place, in a cookie → 303
                         act=enter    knocks: the pass, in a cookie → 303; or the page again, which says when
 
-Cookies are `__Host-` ones (Secure, no Domain), HttpOnly, SameSite=Lax: another site's form brings none, and
-without the ticket in it there is nothing to forge but a place in line for a stranger.
+Cookies are `__Host-` ones (Secure, no Domain), HttpOnly, SameSite=Lax: another site's form brings none, and what
+it asks is not done but shown: 303 to the page, where this browser's own place is.
 """
 
 import secrets
@@ -28,9 +28,11 @@ from gateway.reply import Answer, Replies
 from gateway.room import NoEntry, Wait
 from gateway.rooms import TICKET_S, Rooms, cookie
 
+_OWN_SITES: Final = frozenset({"same-origin", "none"})  # none: typed, or from a bookmark; browsers before 2023 may not say
 _FORM_BYTES_MAX: Final = 1_024
 _FIELDS_MAX: Final = 10  # the page has one
 _PASS_S: Final = 600
+_FULL_RETRY_S: Final = 60  # a line of millions does not shrink sooner
 _UUID4: Final = 4
 
 
@@ -49,6 +51,9 @@ class Browser:
         """Look, join or knock."""
         if request.method != "POST":
             return await self._look(request)
+        if request.headers.get("Sec-Fetch-Site", "same-origin") not in _OWN_SITES:
+            # Another site's form: it brings no cookie, so a join would put another place over the one this browser has.
+            return self._replies.elsewhere(self.path, ())
         act = await self._act(request)
         if act == "join":
             return await self._join(request)
@@ -61,7 +66,7 @@ class Browser:
         join_id = UUID(bytes=secrets.token_bytes(16), version=_UUID4)
         came = await self._rooms.admitted(request, self._rooms.room.office.join_hash(join_id))
         if isinstance(came, NoEntry):
-            return self._shown(self._blank(request, "full"), 503)
+            return self._shown(self._blank(request, "full"), 503, [("Retry-After", str(_FULL_RETRY_S))])
         cookies = [cookie(self._rooms.cookie, self._rooms.ticket_text(came.ticket), TICKET_S)]
         through = await self._rooms.room.enter(came)
         if through is not None:

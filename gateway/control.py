@@ -3,7 +3,7 @@
 The end of the stream is a message too: a worker whose supervisor is gone ends
 by itself, and a supervisor sees its worker's end.
 
-    supervisor → worker   Setup (first, once), Adopt, Release, Reload, Drain
+    supervisor → worker   Setup (first, once), Adopt, Release, Reload, Acted, Drain
     worker → supervisor   Ready, Unfit
 """
 
@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.config import Config, Limits, Room
+from gateway.core.sign import Acts
 from gateway.keys import Keys
 
 LINE_BYTES_MAX: Final = 1_048_576  # a Setup holds settings and keys: some kilobytes
@@ -54,6 +55,12 @@ class Reload(Struct, tag=True, frozen=True):
     room: Room
 
 
+class Acted(Struct, tag=True, frozen=True):
+    """What the operator of the waiting room said last; past its store, which may be away."""
+
+    acts: Acts
+
+
 class Drain(Struct, tag=True, frozen=True):
     """Serve on with Connection: close, then stop accepting, finish, flush and exit 0."""
 
@@ -68,7 +75,7 @@ class Unfit(Struct, tag=True, frozen=True):
     why: str
 
 
-ToWorker = Setup | Adopt | Release | Reload | Drain
+ToWorker = Setup | Adopt | Release | Reload | Acted | Drain
 ToSupervisor = Ready | Unfit
 
 encode = msgspec.json.encode

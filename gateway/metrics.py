@@ -225,6 +225,12 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "Look at the room's Redis.",
     ),
     Metric(
+        "sluicegate_room_away",
+        "gauge",
+        "1 while the line's store does not answer this worker: then the supervisor's gauges of the room are of before.",
+        "Look at the room's Redis.",
+    ),
+    Metric(
         "sluicegate_room_held",
         "gauge",
         "Answers held until their turn at the door.",

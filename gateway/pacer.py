@@ -130,6 +130,7 @@ class Pacer:
         self._file = ActsFile(directory, f"room-{settings.name}-{settings.epoch}")
         self._audit = Audit(directory)
         self._acts = self._file.load()
+        self.on_act: Callable[[Acts], None] = lambda _: None  # hears each act at once, whether the store does or not
         self._saved_version = self._acts.version
         # One conversation with the store at a time: signs arrive in the order they were made.
         self._turn = asyncio.Lock()
@@ -247,6 +248,11 @@ class Pacer:
 
     # The operator
 
+    @property
+    def acts(self) -> Acts:
+        """The newest known here."""
+        return self._acts
+
     async def say(self, change: Change, who: str) -> Said:
         """Put an act in force: on disk first, so that it outlives the store and this process.
 
@@ -266,6 +272,7 @@ class Pacer:
         """The new acts, and whether disk and audit have them.  A full disk does not keep an operator from closing the door."""
         now_us, before = self._clock.now_us(), self._acts
         acts = self._acts = act.acted(before, change, now_us)
+        self.on_act(acts)
         room, changed = self._settings.name, act.differences(before, acts)
         logs.info("an operator's act", room=room, who=who, changed=changed, reason=change.reason, version=acts.version)
         at = datetime.fromtimestamp(now_us / SECOND_US, tz=UTC).isoformat(timespec="milliseconds")

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from gateway.core.pace import Pace
-from gateway.core.sign import PASS_S, Acts, Joined, Policy, Reason, Refused, Sign, Slot
+from gateway.core.sign import Acts, Joined, Policy, Reason, Refused, Sign, Slot
 from gateway.core.ticket import JOIN_BYTES
 from gateway.core.turn import token_us_of
 from gateway.errors import Behind, RoomAway
@@ -31,6 +31,7 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 _JOINED: Final = msgspec.msgpack.Decoder(list[tuple[int, bool, int, int]])
 _KNOCKED: Final = msgspec.msgpack.Decoder(list[tuple[Reason | None, int, int]])
 _SIGN: Final = msgspec.msgpack.Decoder(Sign)
+_OWNED: Final = msgspec.msgpack.Decoder(list[str])
 _IS_SO: Final = msgspec.msgpack.Decoder(bool)
 
 
@@ -45,6 +46,7 @@ _DOOR: Final = _script("door")
 _PACE: Final = _script("pace")
 _ACT: Final = _script("act")
 _RECOVER: Final = _script("recover")
+_OWNERS: Final = _script("owners")
 
 
 class RedisRoom:
@@ -102,19 +104,13 @@ class RedisRoom:
         """See RoomStore."""
         return await self._run(_RECOVER, Seen(), (sign, margin, _flat(given), self._token_us), _SIGN)
 
-    async def owner(self, holder: str, signup_id: str) -> str:
+    async def owners(self, claims: Sequence[tuple[str, str]]) -> list[str]:
         """See RoomStore."""
-        key = f"{self._prefix}owner:{holder}"
-
-        async def talk(line: Line) -> Any:
-            return await line.ask(("SET", key, signup_id, "NX", "GET", "EX", PASS_S))
-
-        owner = await self._talk(talk)
-        if owner is None:
-            return signup_id
-        if not isinstance(owner, bytes):
-            raise RoomAway(f"no owner: {owner!r}")
-        return owner.decode()
+        assert len(claims) <= CALL_MAX, len(claims)
+        owners = await self._run(_OWNERS, Seen(), (claims,), _OWNED)
+        if len(owners) != len(claims):
+            raise RoomAway(f"{len(owners)} answers to {len(claims)} claims")
+        return owners
 
     async def close(self) -> None:
         """Let go of connections; calls in flight raise RoomAway now."""

@@ -29,7 +29,7 @@ from gateway.config import Config
 from gateway.core import place as told
 from gateway.core.alone import AloneDoor
 from gateway.core.place import Answer, Doorman, Hold, share_of
-from gateway.core.sign import PASS_S, Joined, Policy, Reason, Refused, Sign, Slot
+from gateway.core.sign import PASS_S, Acts, Joined, Policy, Reason, Refused, Sign, Slot
 from gateway.core.ticket import Key, Office, Pass, Provisional, Ticket
 from gateway.core.turn import token_us_of
 from gateway.core.waiting import Room
@@ -49,8 +49,9 @@ STILL_AWAY: Final = "the line's store is away"
 KNOCKS_WAITING_MAX: Final = 4_096
 KNOCKS_AGAIN_MAX: Final = 3  # of one request, each after a hold that this worker overslept
 MARGIN: Final = 45_000  # places that may have been given in the time a store loses (2 s and a tick) at 20,000/s
+PASSED_MAX: Final = 65_536  # ten minutes of 100/s, 0.1 kB each
 PROMISED_EACH: Final = 16  # a sixteenth of the places shows how good estimates are
-PROMISED_MAX: Final = 10_000  # who leaves stays in it
+PROMISED_MAX: Final = 10_000  # who leaves, or is let in by another worker, stays in it until it is full
 SLOWER: Final = 0.98  # of the rate before: less is the noise of counters
 SLOWED_S: Final = 120.0  # so long after the door was slowed a longer estimate has that reason: two of the longest polls
 GIVEN_MAX: Final = 250  # told with one tick: a worker's 1,000/s
@@ -85,7 +86,6 @@ class NoEntry(Enum):
     """Why nobody joins."""
 
     FULL = "line-full"
-    BUSY = "overloaded"
 
 
 def policy_of(settings: config.Room) -> Policy:
@@ -100,9 +100,12 @@ class WaitingRoom:
         office: makes and reads tickets and passes; another one after the keys were reloaded.
         files: where the newest sign is kept for the worker after this one.
         workers: how many share this machine's door.
+        stagger: see AloneDoor.
     """
 
-    def __init__(self, settings: config.Room, store: RoomStore, office: Office, files: SignFile, clock: Clock, slot: BoardSlot, workers: int) -> None:
+    def __init__(
+        self, settings: config.Room, store: RoomStore, office: Office, files: SignFile, clock: Clock, slot: BoardSlot, workers: int, stagger: float = 0.0
+    ) -> None:
         self.settings = settings
         self.policy = policy_of(settings)
         self.revoked = frozenset(settings.revoked)
@@ -111,11 +114,13 @@ class WaitingRoom:
         self._files = files
         self._clock = clock
         self._share = 1 / max(settings.fleet_workers_max, workers)
+        self._stagger = stagger
+        self._said = Acts()
         now_us = clock.now_us()
         remembered = files.newest()
         self._remembered = remembered  # what recover() is told; None: nothing, ever
         self.sign = remembered or Room.opened(self.policy, token_us_of(settings.floor_per_s), now_us).tick(now_us)
-        self._signed_s = clock.monotonic_s()
+        self._signed_s = clock.monotonic_s() - max(0, now_us - self.sign.at_us) / 1e6  # one from disk is as old as it is
         self._seen = Seen(self.sign.tail, self.sign.head) if remembered else Seen()
         self._sightings = Sightings(self.policy)
         self._given: list[tuple[int, int]] = []
@@ -125,10 +130,14 @@ class WaitingRoom:
         self._holds = Holds(self.policy, self.now_us)
         self._joins: Gathering[tuple[int, bytes], Joined | Refused] = Gathering(self._ask_joins, CALL_MAX, JOINS_WAITING_MAX)
         self._knocks: Gathering[int, Slot | Refused] = Gathering(self._ask_door, CALL_MAX, KNOCKS_WAITING_MAX)
+        self._owners: Gathering[tuple[str, str], str] = Gathering(store.owners, CALL_MAX, KNOCKS_WAITING_MAX)
         self._knocking: dict[int, asyncio.Task[Through | Wait]] = {}
         self._recovering = asyncio.Lock()
+        self._ticking = asyncio.Lock()
+        self._is_closing = False
         self._alone: AloneDoor | None = None
         self._filed_s = 0.0
+        self._filing: asyncio.Future[None] | None = None
         self._slowed_s = -SLOWED_S
         self._away_s = 0.0
         self._is_due = asyncio.Event()
@@ -138,9 +147,16 @@ class WaitingRoom:
         self._ticked = slot.counters_by("sluicegate_room_ticks_total")
         self._away_seconds = slot.counter("sluicegate_room_away_seconds_total")
         self._held = slot.gauge("sluicegate_room_held")
+        self._is_alone = slot.gauge("sluicegate_room_away")
         self._waited = slot.histogram("sluicegate_room_wait_seconds")
         self._missed = slot.histogram("sluicegate_room_estimate_error_seconds")
+        self._passed: dict[int, int] = {}  # place → slot_s of passes given here
         self._promised: dict[int, tuple[float, float]] = {}  # of some places: when their first estimate was told, and the wait
+
+    def said(self, acts: Acts) -> None:
+        """What the operator said, past the store: a pause holds for the door here too while the store is away."""
+        if acts.version >= self._said.version:
+            self._said = acts
 
     def reload(self, settings: config.Room) -> None:
         """Other settings of the same line; refusals that were remembered go, and are asked for again."""
@@ -211,9 +227,16 @@ class WaitingRoom:
             return Answer("called", 0, 0.0, 0.0, 0.0, is_near=False)
         now_s = self._clock.monotonic_s()
         self._sightings.saw(ticket.place, now_s, is_near=answer.is_near)
-        if ticket.place % PROMISED_EACH == 0 and ticket.place not in self._promised and answer.p50_s and len(self._promised) < PROMISED_MAX:
+        if ticket.place % PROMISED_EACH == 0 and ticket.place not in self._promised and answer.p50_s:
+            if len(self._promised) >= PROMISED_MAX:
+                del self._promised[next(iter(self._promised))]
             self._promised[ticket.place] = now_s, answer.p50_s
         return answer
+
+    @property
+    def provisional_may_knock(self) -> bool:
+        """The store is away, and the gate of the door here is behind the last place given."""
+        return self._alone is not None and self._alone.gate(self.now_us()) > self.sign.tail
 
     def look_ahead(self, place: int) -> Answer:
         """What somebody would be told at this place; nobody was seen."""
@@ -225,6 +248,10 @@ class WaitingRoom:
         if isinstance(ticket, Ticket) and (knocking := self._knocking.get(ticket.place)) is not None:
             self._knocked["repeated"].add()
             return await asyncio.shield(knocking)
+        if isinstance(ticket, Ticket) and (slot_s := self._passed.get(ticket.place)) and self.now_us() < (slot_s + PASS_S) * 1_000_000:
+            # Neither a trip nor a turn of the doorman's: who is through and knocks on could else keep the others out.
+            self._knocked["again"].add()
+            return self._through(ticket.place, slot_s)
         if self._alone is not None:
             return self._knock_alone(self._alone, ticket)
         if isinstance(ticket, Provisional):
@@ -253,7 +280,7 @@ class WaitingRoom:
         if self.is_away:
             return None
         try:
-            return await self._store.owner(holder.name, signup_id)
+            return await self._owners.enter((holder.name, signup_id))
         except RoomAway:
             return None
 
@@ -274,7 +301,7 @@ class WaitingRoom:
             through = await self._held_until(place, answer)
             if through is not Hold.LATE:
                 assert not isinstance(through, Hold)
-                if isinstance(through, Through):
+                if isinstance(through, Through) and answer.turn:
                     self._measure(ticket)
                 return through
             self._knocked["late"].add()
@@ -294,6 +321,7 @@ class WaitingRoom:
             self._knocked["given"].add()
         else:
             self._knocked["again"].add()
+        self._passes(place, slot.slot_s)
         return self._through(place, slot.slot_s)
 
     def _measure(self, ticket: Ticket) -> None:
@@ -302,6 +330,12 @@ class WaitingRoom:
         if (promised := self._promised.pop(ticket.place, None)) is not None:
             told_s, wait_s = promised
             self._missed.observe(abs(self._clock.monotonic_s() - told_s - wait_s))
+
+    def _passes(self, place: int, slot_s: int) -> None:
+        """Somebody has a pass from here; the oldest is forgotten, and asked for again."""
+        if len(self._passed) >= PASSED_MAX:
+            del self._passed[next(iter(self._passed))]
+        self._passed[place] = slot_s
 
     def _through(self, holder: int | bytes, slot_s: int) -> Through:
         return Through(self.office.pass_for(holder, slot_s * 1_000_000), (slot_s + PASS_S) * 1_000_000, self.now_us())
@@ -314,6 +348,7 @@ class WaitingRoom:
 
     def _knock_alone(self, door: AloneDoor, ticket: Ticket | Provisional) -> Through | Wait:
         now_us = self.now_us()
+        door.is_paused = self._said.is_paused if self._said.version > self.sign.acts.version else self.sign.clock.is_paused
         if isinstance(ticket, Ticket):
             holder: int | bytes = ticket.place
             answer = door.knock(ticket.place, now_us)
@@ -370,7 +405,9 @@ class WaitingRoom:
             if remembered is not None or self._seen.tail:  # places may have been given since that sign, or before the first
                 sign = remembered or self.sign
                 remembered = sign._replace(tail=max(sign.tail, self._seen.tail), head=max(sign.head, self._seen.head))
-            sign = await self._store.recover(remembered, MARGIN, given)
+            sign = await self._store.recover(remembered, MARGIN, given[:SEEN_MAX])
+            for first in range(SEEN_MAX, len(given), SEEN_MAX):
+                sign = await self._store.recover(sign, MARGIN, given[first : first + SEEN_MAX])
             logs.warning("the line's store is raised", tail=sign.tail, head=sign.head, posted=len(given))
             self._took(sign)
 
@@ -381,7 +418,9 @@ class WaitingRoom:
         loop = asyncio.get_running_loop()
         due_s = loop.time()
         while True:
-            if await self._tick():
+            async with self._ticking:
+                is_behind = not self._is_closing and await self._tick()
+            if is_behind:
                 continue
             due_s = max(due_s + self.settings.tick_ms / 1000, loop.time())
             await asyncio.sleep(due_s - loop.time())
@@ -399,15 +438,17 @@ class WaitingRoom:
         except RoomAway as away:
             self._went(str(away))
             self._ticked["failed"].add()
+            self._is_alone.set(1)
             self._sightings.put_back(near, far)
             self._given = given + self._given
             self._signups += signups
             self._form_s += form_s
             return False
         self._ticked["done"].add()
+        self._is_alone.set(0)
         self._took(sign)
         self._doorman.ticked()
-        await self._file()
+        self._file()
         return is_behind
 
     def _took(self, sign: Sign) -> None:
@@ -422,7 +463,7 @@ class WaitingRoom:
     def _went(self, why: str) -> None:
         if self._alone is None:
             logs.warning("the line's store is away", reason=why, consequence="joins are provisional, the door runs at each worker's share")
-            self._alone = AloneDoor(self.policy, self.sign, self.now_us(), self._share)
+            self._alone = AloneDoor(self.policy, self.sign, self.now_us(), self._share, self._stagger)
             self._away_s = self._clock.monotonic_s()
             return
         now_s = self._clock.monotonic_s()
@@ -432,25 +473,42 @@ class WaitingRoom:
 
     async def _post(self) -> None:
         """After an outage: what this worker gave meanwhile, all of it, before the store decides again."""
-        while self._alone is not None:
-            posted = len(self._alone.given)
-            await self._recover()
-            if posted == len(self._alone.given):  # else somebody was let in just now
-                logs.info("the line's store is back", given_alone=posted)
-                self._alone = None
+        if self._alone is not None:
+            door = self._alone
+            posted = len(door.given)
+            await self._recover()  # is it there?
+            door.is_closed = True  # else there would always be somebody more to post
+            try:
+                if posted < len(door.given):
+                    await self._recover()
+                await self._post_joins(list(door.given_joins.items()))
+            finally:
+                door.is_closed = False
+            logs.info("the line's store is back", given_alone=len(door.given) + len(door.given_joins))
+            self._alone = None
 
-    async def _file(self) -> None:
-        """Keep the newest sign for whoever starts here next.  A disk that fails costs only that."""
+    async def _post_joins(self, given: Sequence[tuple[bytes, int]]) -> None:
+        """Who was let in on a provisional ticket gets a place, which is through: else they would be called like anybody."""
+        for first in range(0, len(given), CALL_MAX):
+            some = given[first : first + CALL_MAX]
+            answers = await self._store.join([join for join, _ in some], self._seen)
+            places = [(answer.place, slot_s) for answer, (_, slot_s) in zip(answers, some, strict=True) if isinstance(answer, Joined)]
+            self._took(await self._store.recover(self._remembered, MARGIN, places))
+
+    def _file(self) -> None:
+        """Keep the newest sign for whoever starts here next.  A disk that fails, or hangs, costs only that."""
         now_s = self._clock.monotonic_s()
-        if now_s - self._filed_s >= FILE_EVERY_S:
+        if now_s - self._filed_s >= FILE_EVERY_S and (self._filing is None or self._filing.done()):
             self._filed_s = now_s
-            await asyncio.to_thread(self._files.write, self.sign)
+            self._filing = asyncio.get_running_loop().run_in_executor(None, self._files.write, self.sign)
 
     async def close(self) -> None:
         """Hold nobody any longer, and tell the store a last time whose answer was given."""
         self._holds.close()
-        if (self._given or self._signups) and not self.is_away:
-            await self._tick()
+        self._is_closing = True
+        async with self._ticking:
+            while (self._given or self._signups) and not self.is_away:
+                await self._tick()
         await self._store.close()
 
 

@@ -61,8 +61,8 @@ class RoomStore(Protocol):
             given: (place, slot_s) of passes given without the store: through, and not to be booked again.
         """
 
-    async def owner(self, holder: str, signup_id: str) -> str:
-        """Whose pass it is: the first application that is named here with it, for as long as a pass is good."""
+    async def owners(self, claims: Sequence[tuple[str, str]]) -> list[str]:
+        """Whose each pass is: of (holder, signup_id), the first signup_id named with it, for as long as a pass is good.  At most CALL_MAX."""
 
     async def close(self) -> None:
         """Let go of connections."""

@@ -26,6 +26,7 @@ from gateway.config import Http
 from gateway.connection import Connection
 from gateway.core.overload import End
 from gateway.core.place import Answer as Told
+from gateway.core.place import share_of
 from gateway.core.ticket import Flaw, Pass, Provisional, Ticket
 from gateway.errors import Refusal
 from gateway.limits import Limits
@@ -36,7 +37,7 @@ TICKET_HEADER: Final = "Waiting-Room-Ticket"
 PASS_HEADER: Final = "Waiting-Room-Pass"  # noqa: S105 - a name
 TICKET_S: Final = 7 * 86_400  # a browser keeps the place as long as a line may last
 _JOIN_BYTES_MAX: Final = 1_024
-_PROVISIONAL_POLL_S: Final = 5.0
+_PROVISIONAL_POLL_S: Final = 5.0  # give or take half: else all of an outage would come at once
 _SIGN_MAX_AGE_S: Final = 1
 _UUID4: Final = 4
 _encode = msgspec.json.Encoder().encode
@@ -180,7 +181,9 @@ class Rooms:
             passed = {"pass": through.pass_text, "pass_expires_at": _instant(through.expires_us), "released_at": _exact(through.released_us)}
             return {**_members(Told("called", 0, 0.0, 0.0, 0.0, is_near=False), "through"), "sign_age_ms": self.room.sign_age_ms, **passed}
         if isinstance(ticket, Provisional):
-            return {"state": "provisional", "poll_after_s": _PROVISIONAL_POLL_S, "sign_age_ms": self.room.sign_age_ms}
+            may_knock = self.room.provisional_may_knock
+            after_s = 0.0 if may_knock else round(_PROVISIONAL_POLL_S * (0.5 + share_of(int.from_bytes(ticket.join, "big"))), 1)
+            return {"state": "called" if may_knock else "provisional", "poll_after_s": after_s, "sign_age_ms": self.room.sign_age_ms}
         reason = self.room.slowed_by
         why = {"reason": reason} if reason else {}
         return {**_members(self.room.look(ticket)), "sign_age_ms": self.room.sign_age_ms, **why}

@@ -35,7 +35,8 @@ from gateway import control, identity, keys, logs
 from gateway.board import Board
 from gateway.clock import SYSTEM
 from gateway.config import Config
-from gateway.control import Adopt, Drain, Ready, Release, Reload, Setup, Unfit
+from gateway.control import Acted, Adopt, Drain, Ready, Release, Reload, Setup, Unfit
+from gateway.core.sign import Acts
 from gateway.documents import Documents
 from gateway.errors import ConfigError
 from gateway.keys import Keys
@@ -44,7 +45,7 @@ from gateway.listeners import Listeners
 from gateway.ops.rooms import RoomCalls
 from gateway.ops.server import STATES, Readiness, runner
 from gateway.pacer import Pacer
-from gateway.room import MARGIN, files_in, store_of
+from gateway.room import MARGIN, files_in, office, store_of
 
 _BACKOFF_S: Final = (0.0, 0.5, 1.0, 2.0, 5.0)
 _LIVED_S: Final = 10.0  # a worker that lived so long starts its successor without waiting
@@ -95,6 +96,8 @@ class Supervisor:
         self._starts = self._board.supervisor.counter("sluicegate_worker_starts_total")
         self._seats = [Seat(index) for index in range(config.worker_count)]
         self._pacer = _pacer(config, self._board)
+        if self._pacer is not None:
+            self._pacer.on_act = self._tell_all  # past the store, which may be away
         self._listeners = Listeners(config.http.bind, config.worker_count, config.http.backlog)
         self._signals = 0
         self._stopping = asyncio.Event()
@@ -241,6 +244,8 @@ class Supervisor:
         match message:
             case Ready():
                 seat.is_ready = True
+                if self._pacer is not None:
+                    seat.tell(Acted(self._pacer.acts))
                 seat.left_s = None
                 self._give_back(seat)
                 if self._stopping.is_set():
@@ -339,12 +344,18 @@ class Supervisor:
         for seat in self._seats:
             seat.kill()
 
+    def _tell_all(self, acts: Acts) -> None:
+        for seat in self._seats:
+            seat.tell(Acted(acts))
+
     def _reload(self) -> None:
         """Read keys, limits, notices and the room's settings again; a bad file changes nothing and says why."""
         try:
             fresh = configuration.load(self._config_path)
             secrets = keys.load(fresh.keys_path)
             identity.check_keys(secrets.tokens)
+            if self._config.room.name:
+                office(self._config.room, secrets, self._limits_secret)
             Documents(fresh.notices.file, fresh.notices.max_age_s)  # raises here what would make each worker complain
         except ConfigError as exc:
             logs.error("reload changed nothing", reason=str(exc))

@@ -21,7 +21,7 @@ class Totals(NamedTuple):
     serving: int
     stalled: int  # of these: Kafka is red, or has not answered for deliver.stall_ms
     acked: int  # batches, ever
-    refused: int  # sign-ups and joins, by overload, ever
+    refused: int  # sign-ups, by overload, ever; a rush of joins is the line's own work, and no reason to shut the door
 
 
 class Load(NamedTuple):
@@ -66,5 +66,5 @@ class Watch:
             len(serving),
             sum(map(max, is_red, is_late)),
             sum(one["acked"].value + one["late"].value for one in batches),
-            sum(one["signups"].value + one["joins"].value for one in refused),
+            sum(one["signups"].value for one in refused),
         )

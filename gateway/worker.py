@@ -22,7 +22,7 @@ from gateway.clock import SYSTEM, Clock
 from gateway.config import LAST_REQUEST_S, Config, Room
 from gateway.connection import PublicServer
 from gateway.connections import Connections
-from gateway.control import Adopt, Drain, Ready, Release, Reload, Setup, Unfit
+from gateway.control import Acted, Adopt, Drain, Ready, Release, Reload, Setup, Unfit
 from gateway.core.address import Proxies
 from gateway.core.event import Forge
 from gateway.deliver import Deliverer
@@ -104,7 +104,7 @@ def build(setup: Setup, world: World, slot: Slot) -> Parts:
         memory_max=config.limits.memory_max,
     )
     limits = Limits(config.limits, setup.limits_secret, limiter, slot, has_passes=world.room is not None)
-    room = _room(setup, world, slot)
+    room = _room(setup, world, slot, int(name, 16) / 2**32)
     identity = Identity(config.identity, setup.keys.tokens, key_hash, slot)
     documents = _documents(setup)
     front = Front(
@@ -124,13 +124,14 @@ def build(setup: Setup, world: World, slot: Slot) -> Parts:
     return Parts(front, admission, world.store, limiter, limits, identity, deliverer, documents, Connections(config.http, replies, slot), room)
 
 
-def _room(setup: Setup, world: World, slot: Slot) -> WaitingRoom | None:
+def _room(setup: Setup, world: World, slot: Slot, stagger: float) -> WaitingRoom | None:
     """The waiting room, where one is configured.  Raises ConfigError: the keys file has no good key for its tickets."""
     config = setup.config
     if world.room is None:
         return None
     files = files_in(Path(config.process.data_dir), config.room, setup.index)
-    return WaitingRoom(config.room, world.room, office(config.room, setup.keys, setup.limits_secret), files, world.clock, slot, config.worker_count)
+    tickets = office(config.room, setup.keys, setup.limits_secret)
+    return WaitingRoom(config.room, world.room, tickets, files, world.clock, slot, config.worker_count, stagger)
 
 
 def _documents(setup: Setup) -> Documents:
@@ -203,6 +204,10 @@ class Worker:
                     self._reload_room(keys, room)
                     self._parts.limits.reload(limits)
                     self._reload_notices(notices_file)
+                case Acted(acts) if self._parts.room is not None:
+                    self._parts.room.said(acts)
+                case Acted():
+                    logs.error("no room to act on")
                 case Drain():
                     self._ending.set()
                 case Setup():
@@ -289,12 +294,12 @@ class Worker:
         await self._server.shutdown(1.0)
         await self._parts.deliverer.flush()
         await self._parts.deliverer.stop()
+        if self._parts.room is not None:
+            await self._parts.room.close()  # before its loop is cancelled: half a tick would be lost
         for loop in self._loops:
             loop.cancel()
         self._parts.limiter.close()
         await self._parts.store.close()
-        if self._parts.room is not None:
-            await self._parts.room.close()
         logs.info("drained")
 
     async def _last_requests(self) -> None:

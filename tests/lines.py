@@ -105,8 +105,8 @@ class Line(MemoryRoom):
         given = list(given)
         return await self._call("recover", given, partial(super().recover, sign, margin, given))
 
-    async def owner(self, holder: str, signup_id: str) -> str:
-        return await self._call("owner", holder, partial(super().owner, holder, signup_id))
+    async def owners(self, claims: Sequence[tuple[str, str]]) -> list[str]:
+        return await self._call("owners", claims, partial(super().owners, claims))
 
     async def close(self) -> None:
         """One worker of several lets go of it."""

@@ -74,8 +74,12 @@ class MemoryRoom:
         was_lost, self.is_lost = self.is_lost, False
         return self.room.recover(sign, margin, self.now_us, list(given), is_lost=was_lost)
 
-    async def owner(self, holder: str, signup_id: str) -> str:
+    async def owners(self, claims: Sequence[tuple[str, str]]) -> list[str]:
+        assert len(claims) <= CALL_MAX, len(claims)
         self._answer()
+        return [self._owner(*claim) for claim in claims]
+
+    def _owner(self, holder: str, signup_id: str) -> str:
         owner, until_us = self._owners.get(holder, (signup_id, 0))
         if self.now_us >= until_us:
             owner = signup_id

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import pytest
 
+from gateway.core.sign import Acts
 from gateway.core.ticket import Office, Ticket
 from tests.fakes import count, in_virtual_time
 from tests.lines import OFFICE, Entrance, Told, entrance
@@ -155,6 +156,7 @@ async def test_who_is_called_and_finds_the_door_booked_out_is_told_so(tmp_path: 
         door.line.room.door(range(29), door.line.now_us)
         busy = await Phone(door, **{TICKET: tickets[29]}).act("enter")
         assert (busy.status, state(busy), int(busy.headers["Retry-After"]) >= 1) == (429, "busy", True)
+        assert f'data-next="{busy.headers["Retry-After"]}"' in busy.text
 
 
 @in_virtual_time
@@ -163,10 +165,11 @@ async def test_a_pause_is_said_to_who_waits_and_to_who_is_held(tmp_path: Path) -
         tickets = await crowd(door, 100)
         held = [asyncio.create_task(Phone(door, **{TICKET: ticket}).act("enter")) for ticket in tickets[:15]]
         await asyncio.sleep(0.3)
-        await door.line.say(1, is_paused=True)
+        assert await door.line.act(Acts(1, is_paused=True, message="곧 다시 엽니다"))
         told = await asyncio.gather(*held)
         assert {state(answer) for answer in told if answer.status == 429} == {"paused"}
-        assert state(await Phone(door, **{TICKET: tickets[50]}).look()) == "paused"
+        waiting = await Phone(door, **{TICKET: tickets[50]}).look()
+        assert (state(waiting), "곧 다시 엽니다" in waiting.text) == ("paused", True)
 
 
 @in_virtual_time
@@ -181,7 +184,10 @@ async def test_while_the_store_is_away_the_page_waits_and_then_has_a_place(tmp_p
         assert (entered.status, state(entered)) == (429, "provisional")
         door.line.away = False
         await asyncio.sleep(0.6)
-        assert state(await phone.look()) == "waiting"
+        placed = await phone.look()
+        assert (state(placed), [*placed.cookies]) == ("waiting", [TICKET])  # a line that forgets keeps only who has a place
+        assert isinstance(phone.ticket, Ticket)
+        assert (await phone.look()).cookies == {}
         assert door.line.room is not None
         assert door.line.room.tail == 41
 

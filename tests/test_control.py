@@ -8,7 +8,8 @@ import pytest_asyncio
 
 from gateway import control
 from gateway.config import Config, Http, Limits, Room
-from gateway.control import Adopt, Drain, Ready, Release, Reload, Setup, ToSupervisor, ToWorker, Unfit
+from gateway.control import Acted, Adopt, Drain, Ready, Release, Reload, Setup, ToSupervisor, ToWorker, Unfit
+from gateway.core.sign import Acts
 from gateway.keys import Keys, SecretKey, TokenKey
 
 KEYS = Keys(tokens=(TokenKey("k1", "EdDSA", "-----BEGIN…\n…"),), tickets=(SecretKey("1", "c2VjcmV0"),))
@@ -19,6 +20,7 @@ TO_WORKER: list[ToWorker] = [
     Adopt(2),
     Release(2),
     Reload(KEYS, Limits(memory_max=7), "/etc/알림.json", Room(revoked=(3,))),
+    Acted(Acts(7, True, 12.5, "잠시")),
     Drain(),
 ]
 TO_SUPERVISOR: list[ToSupervisor] = [Ready(), Unfit("t1: two\nlines")]

@@ -91,7 +91,7 @@ async def test_behind_is_an_answer_and_other_errors_cost_the_connection() -> Non
     assert line.closed == 1
     room, line = room_on(StoreAway("no answer from Redis for 5 s"))
     with pytest.raises(RoomAway, match="no answer"):
-        await room.owner("a", "b")
+        await room.owners([("a", "b")])
 
 
 async def test_a_rate_that_no_door_has_is_never_sent() -> None:

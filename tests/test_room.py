@@ -15,7 +15,7 @@ import pytest
 from msgspec import structs
 
 from gateway.core.pace import Pace, Reason
-from gateway.core.sign import PASS_S
+from gateway.core.sign import PASS_S, Acts
 from gateway.core.ticket import Flaw, Pass, Provisional, Ticket
 from gateway.core.turn import PERSON
 from gateway.core.waiting import Room
@@ -221,9 +221,12 @@ async def test_who_hangs_up_is_let_in_all_the_same_and_gets_the_same_pass_on_com
         await asyncio.sleep(0.2)
         held[8].cancel()
         held[9].cancel()
+        repeat = asyncio.create_task(one.room.knock(tickets[7]))
         await asyncio.sleep(0.1)
+        repeat.cancel()  # takes the first with it no more than the other way round
         again = await passes(one, tickets[9])  # while it is held
         await asyncio.sleep(2)
+        assert isinstance(held[7].result(), Through)
         assert one.knocks("given") == 10
         assert await passes(other, tickets[9]) == again
         assert len(await passes(other, tickets[8])) == len(await passes(one, tickets[8])) == 1
@@ -305,6 +308,18 @@ async def test_no_more_are_held_than_may_be(tmp_path: Path) -> None:
 
 
 @in_virtual_time
+async def test_nor_with_the_answer_to_a_join(tmp_path: Path) -> None:
+    """Who is not held has the place, and may knock."""
+    settings = structs.replace(SETTINGS, held_max=3)
+    line = Line(settings)
+    desk = Desk(line, tmp_path, settings=settings)
+    async with ticking(desk):
+        entries = [await desk.room.join(join_id(number)) for number in range(8)]
+        found = await asyncio.gather(*(desk.room.enter(entry) for entry in entries if isinstance(entry, Came)))
+        assert [answer is not None for answer in found] == [True] * 3 + [False] * 5
+
+
+@in_virtual_time
 async def test_a_refused_knock_is_told_from_memory_until_it_may_come(tmp_path: Path) -> None:
     """The door is booked out: the store says so once, then the worker does."""
     line = Line()
@@ -374,6 +389,18 @@ async def test_ticks_come_as_often_as_is_set_however_many_look_meanwhile(tmp_pat
             desk.room.look(Ticket(number, 0))
             await asyncio.sleep(0.005)
         assert 38 <= len(line.asked("tick")) <= 42
+
+
+@in_virtual_time
+async def test_ticks_that_were_missed_are_not_made_up_for(tmp_path: Path) -> None:
+    line = Line()
+    desk = Desk(line, tmp_path)
+    loop: Any = asyncio.get_running_loop()
+    async with ticking(desk):
+        line.calls.clear()
+        loop._hurry.now_s += 30
+        await asyncio.sleep(1)
+        assert 3 <= len(line.asked("tick")) <= 6
 
 
 @in_virtual_time
@@ -506,6 +533,9 @@ async def test_alone_the_door_runs_at_its_share_and_what_was_given_is_posted_fir
         tickets = await crowd(desk, 100)
         line.away = True
         await asyncio.sleep(0.3)
+        early = await desk.room.knock(tickets[3])
+        assert isinstance(early, Wait)
+        assert 4 <= early.retry_after_s <= 7
         away_s, ends = loop.time(), list[tuple[float, str]]()
         while loop.time() < away_s + 12:
             for ticket in tickets[:30]:
@@ -516,6 +546,8 @@ async def test_alone_the_door_runs_at_its_share_and_what_was_given_is_posted_fir
         assert ends[0][0] - away_s >= 2.4
         assert all(later - earlier > 1.99 * TOKEN_S for (earlier, _), (later, _) in pairwise(ends))
         assert 30 <= len(ends) + 2 <= 48
+        moved = [desk.room.look(ticket).state for ticket in tickets]
+        assert (moved[100 - 1], moved[120 - 30]) == ("called", "called")  # its gate goes on at the whole rate
         line.calls.clear()
         line.away = False
         await asyncio.sleep(0.3)
@@ -649,6 +681,92 @@ async def test_a_place_that_was_given_since_the_last_sign_is_not_given_again(tmp
         assert not desk.room.is_away
 
 
+@pytest.mark.parametrize("is_restarted", [False, True])
+@in_virtual_time
+async def test_a_worker_notices_what_it_has_only_read_of(tmp_path: Path, is_restarted: bool) -> None:
+    """In a sign, or in the file of the one before it."""
+    line = Line()
+    one, other = Desk(line, tmp_path, 0), Desk(line, tmp_path, 1)
+    async with ticking(one, other):
+        await crowd(one, 50)
+        line.snapshot()
+        await crowd(one, 50, first=50)
+        await asyncio.sleep(1.5)
+    line.older()
+    line.is_lost = False  # nobody noticed
+    reader = Desk(line, tmp_path, 1) if is_restarted else other
+    async with ticking(reader):
+        assert (await came(reader, 900)).place >= 100
+
+
+@in_virtual_time
+async def test_who_is_let_in_while_the_rest_is_posted_is_posted_too(tmp_path: Path) -> None:
+    """And then nobody until it is done: else there would always be somebody more to post, and the store never taken back."""
+    line = Line()
+    desk = Desk(line, tmp_path)
+    async with ticking(desk):
+        tickets = await crowd(desk, 60)
+        line.away = True
+        await asyncio.sleep(4)
+        first = await passes(desk, tickets[0])
+        await asyncio.sleep(0.2)  # a turn of its share
+        line.latency_s = lambda: 0.3
+        line.away = False
+        line.calls.clear()
+        while not line.asked("recover"):
+            await asyncio.sleep(0.01)
+        second = await passes(desk, tickets[1])
+        while len(line.asked("recover")) < 2:
+            await asyncio.sleep(0.01)
+        assert await passes(desk, tickets[2]) == []
+        await asyncio.sleep(3)
+        assert [len(given) for given in line.asked("recover")] == [1, 2]
+        assert await passes(desk, tickets[0], tickets[1]) == first + second
+
+
+@in_virtual_time
+async def test_who_is_through_and_knocks_on_takes_nobodys_turn(tmp_path: Path) -> None:
+    """One of them could else use up what a worker sends on to the store in a tick."""
+    line = Line()
+    desk = Desk(line, tmp_path, workers=1)
+    async with ticking(desk):
+        tickets = await crowd(desk, 30)
+        first = await passes(desk, tickets[0])
+        line.calls.clear()
+        for _ in range(500):
+            assert await passes(desk, tickets[0]) == first
+        assert line.asked("door") == []
+        assert len(await passes(desk, *tickets[1:10])) == 9
+
+
+@in_virtual_time
+async def test_a_pause_said_while_the_store_is_away_holds_for_the_door_here_too(tmp_path: Path) -> None:
+    line = Line()
+    desk = Desk(line, tmp_path)
+    async with ticking(desk):
+        tickets = await crowd(desk, 60)
+        line.away = True
+        await asyncio.sleep(4)
+        assert await passes(desk, tickets[0])
+        desk.room.said(Acts(line.now_us, is_paused=True))
+        await asyncio.sleep(1)
+        assert await passes(desk, tickets[1]) == []
+        desk.room.said(Acts(line.now_us + 1, is_paused=False))
+        assert await passes(desk, tickets[1])
+
+
+@in_virtual_time
+async def test_two_who_claim_one_pass_at_once_are_told_apart_in_one_call(tmp_path: Path) -> None:
+    line = Line()
+    desk = Desk(line, tmp_path)
+    async with ticking(desk):
+        line.calls.clear()
+        owners = await asyncio.gather(*(desk.room.owner(Pass(3, 0), str(number)) for number in range(40)))
+        assert owners == ["0"] * 40
+        assert len(line.asked("owners")) == 1
+        assert not desk.room.is_away
+
+
 @in_virtual_time
 async def test_a_new_line_that_is_forgotten_before_its_first_sign_goes_on(tmp_path: Path) -> None:
     line = Line()
@@ -657,7 +775,6 @@ async def test_a_new_line_that_is_forgotten_before_its_first_sign_goes_on(tmp_pa
     first = await came(desk, 1)
     line.forget()
     async with ticking(desk):
-        await asyncio.sleep(1)
         assert not desk.room.is_away
         assert (await came(desk, 2)).place > first.place
 

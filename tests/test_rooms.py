@@ -114,7 +114,8 @@ async def test_while_the_store_is_away_a_join_is_provisional_and_its_place_comes
         await crowd(door, 50)
         door.line.away = True
         told = await join(door, 77)
-        assert (told.status, told.body["state"], told.body["poll_after_s"]) == (201, "provisional", 5)
+        assert (told.status, told.body["state"]) == (201, "provisional")
+        assert 2.5 <= told.body["poll_after_s"] <= 7.5  # spread: else all of an outage would come at once
         ticket = told.body["ticket"]
         knocked = await door.ask("POST", f"{ROOM}/passes", Waiting_Room_Ticket=ticket)
         assert (knocked.status, knocked.code, knocked.body["state"]) == (429, "not-your-turn", "provisional")
@@ -310,7 +311,7 @@ async def test_who_signs_up_without_a_good_pass_is_sent_to_the_room(tmp_path: Pa
     async with entrance(tmp_path, revoked=(7,)) as door:
         told = await apply(door, **({"Waiting_Room_Pass": text} if text else {}))
         assert (told.status, told.code, told.headers["Link"]) == (403, code, LINK)
-        assert (door.line.asked("owner"), door.broker.log("signups.v1")) == ([], [])
+        assert (door.line.asked("owners"), door.broker.log("signups.v1")) == ([], [])
 
 
 @in_virtual_time

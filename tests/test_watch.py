@@ -34,7 +34,7 @@ def test_the_board_is_judged_over_a_second() -> None:
     first.counter("sluicegate_overload_refused_total", "syncs").add()
     assert watch.look(1.0) == Load(acks_stopped=True)
     second.counter("sluicegate_kafka_batches_total", "late").add()
-    second.counter("sluicegate_overload_refused_total", "joins").add()
+    second.counter("sluicegate_overload_refused_total", "signups").add()
     assert watch.look(1.2) == Load(acks_stopped=True)  # too soon for another judgement
     assert watch.look(2.0) == Load(sheds=True)
     second.gauge("sluicegate_kafka_reason").set(INDEX["topic-missing"])

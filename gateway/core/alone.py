@@ -8,16 +8,20 @@ are no more than the rate, so the door is never wider, and narrower where fewer 
     behind the highest tail seen stand the provisional tickets, first come first: of those that
     knocked here of late the ones who joined earliest
 
-What is given is remembered, to be posted when the store is back; a worker that dies first takes that
+What is given is remembered, to be posted when the store is back (a provisional ticket gets a place then, which is
+through); a worker that dies first takes that
 with it, and its people may be let in twice.
 """
 
-from bisect import bisect_left
 from typing import Final
 
-from gateway.core.sign import Policy, Reason, Refused, Sign, Slot
+from gateway.core.sign import PAUSED_US, Policy, Reason, Refused, Sign, Slot
 
-KNOCKED_US: Final = 60_000_000  # whoever has not knocked for so long has gone: the longest Retry-After
+KNOCKED_US: Final = 20_000_000  # whoever has not knocked for so long has gone: four times what they are told to wait
+CLOSED_US: Final = 1_000_000  # posting takes less
+LOOK_EVERY_US: Final = 200_000  # who is among the first is counted anew: sorting thousands at each knock would fill a core
+FEW: Final = 64  # are counted at each knock
+NEVER_US: Final = 2**62
 KNOCKERS_MAX: Final = 4_096  # provisional ones remembered; those who joined later are told to come again
 GIVEN_MAX: Final = 100_000  # passes given and not posted; half an hour of 50/s
 
@@ -29,24 +33,30 @@ class AloneDoor:
         sign: the last one.
         from_us: the room's time at which the store was found away.
         share: of the rate, this worker's.
+        stagger: in [0, 1), of each worker another: else all of them would begin with somebody at the same instant.
     """
 
-    def __init__(self, policy: Policy, sign: Sign, from_us: int, share: float) -> None:
+    def __init__(self, policy: Policy, sign: Sign, from_us: int, share: float, stagger: float = 0.0) -> None:
         assert 0 < share <= 1, share
+        assert 0 <= stagger < 1, stagger
         self._sign = sign
         self._token_us = round(sign.clock.token_us / share)
         # The store's last turns were booked so far ahead, and are still being given.
         self._opens_us = from_us + policy.hold_at_us(sign.clock.token_us) + policy.burst_us
-        self._free_us = self._opens_us
+        self.is_closed = False  # while what was given is posted
+        self.is_paused = sign.clock.is_paused
+        self._free_us = self._opens_us + int(self._token_us * stagger)
         self._lobby = max(1, policy.lobby_us // self._token_us)
         self._knockers: dict[bytes, tuple[int, int]] = {}  # join → (joined, last knocked)
+        self._last_us = NEVER_US  # who joined until then is among the first
+        self._counted_us = from_us
         self.given: dict[int, int] = {}  # place → the slot's second
-        self._given_joins: dict[bytes, int] = {}
+        self.given_joins: dict[bytes, int] = {}  # the same of provisional tickets
 
     def gate(self, now_us: int) -> int:
         """Places below it may knock; may exceed the tail: then provisional tickets may."""
         sign = self._sign
-        if sign.clock.is_paused:
+        if self.is_paused:
             return sign.gate
         return sign.gate + max(0, now_us - self._opens_us) // sign.clock.token_us
 
@@ -63,20 +73,22 @@ class AloneDoor:
 
     def knock_provisional(self, join: bytes, joined_us: int, now_us: int) -> Slot | Refused:
         """For who has none."""
-        if (slot_s := self._given_joins.get(join)) is not None:
+        if (slot_s := self.given_joins.get(join)) is not None:
             return Slot(0, slot_s)
         if not self._is_among_the_first(join, joined_us, now_us) or self.gate(now_us) <= self._sign.tail:
             return Refused(Reason.NOT_CALLED)
         answer = self._pass(now_us)
         if isinstance(answer, Slot):
             self._knockers.pop(join, None)
-            if len(self._given_joins) < GIVEN_MAX:
-                self._given_joins[join] = answer.slot_s
+            if len(self.given_joins) < GIVEN_MAX:
+                self.given_joins[join] = answer.slot_s
         return answer
 
     def _pass(self, now_us: int) -> Slot | Refused:
-        if self._sign.clock.is_paused:
-            return Refused(Reason.PAUSED, KNOCKED_US // 12)
+        if self.is_paused:
+            return Refused(Reason.PAUSED, PAUSED_US)
+        if self.is_closed:
+            return Refused(Reason.BUSY, CLOSED_US)
         if now_us < self._free_us:
             return Refused(Reason.BUSY, self._free_us - now_us)
         # No burst and nothing made good: what was not used is gone.
@@ -84,15 +96,25 @@ class AloneDoor:
         return Slot(0, -(-now_us // 1_000_000))
 
     def _is_among_the_first(self, join: bytes, joined_us: int, now_us: int) -> bool:
+        """Of those who knocked of late; refused ones are remembered too."""
         knockers = self._knockers
         if join not in knockers and len(knockers) >= KNOCKERS_MAX:
-            for gone in [one for one, (_, knocked_us) in knockers.items() if now_us - knocked_us > KNOCKED_US]:
-                del knockers[gone]
+            self._count(now_us)
             if len(knockers) >= KNOCKERS_MAX:
-                last = max(knockers, key=knockers.__getitem__)
-                if joined_us >= knockers[last][0]:
+                last = max(knockers, key=knockers.__getitem__) if joined_us <= self._last_us else None
+                if last is None or joined_us >= knockers[last][0]:
                     return False
                 del knockers[last]
         knockers[join] = (joined_us, now_us)
-        present = sorted(joined for joined, knocked_us in knockers.values() if now_us - knocked_us <= KNOCKED_US)
-        return bisect_left(present, joined_us) < self._lobby
+        self._count(now_us)
+        return joined_us <= self._last_us
+
+    def _count(self, now_us: int) -> None:
+        """Forget who has gone, and see up to when the first ones joined; of many only five times a second."""
+        if len(self._knockers) > FEW and 0 <= now_us - self._counted_us < LOOK_EVERY_US:
+            return
+        self._counted_us = now_us
+        for gone in [one for one, (_, knocked_us) in self._knockers.items() if now_us - knocked_us > KNOCKED_US]:
+            del self._knockers[gone]
+        present = sorted(joined for joined, _ in self._knockers.values())
+        self._last_us = present[self._lobby - 1] if len(present) >= self._lobby else NEVER_US

@@ -176,7 +176,7 @@ class Doorman:
         assert workers >= 1, workers
         self._policy = policy
         self._workers = workers
-        self._sent_on = 0
+        self._sent_on: set[int] = set()  # places; who knocks again and again counts once a tick
         self._not_before_us: dict[int, int] = {}  # by place, the oldest refusal first
 
     def __len__(self) -> int:
@@ -195,9 +195,9 @@ class Doorman:
             early_us = 0
         if early_us > 0:
             return float(-(-early_us // 1_000_000))
-        if self._sent_on >= max(1.0, SENT_ON_S * sign.clock.rate_per_s / self._workers):
+        if len(self._sent_on) >= max(1.0, SENT_ON_S * sign.clock.rate_per_s / self._workers):
             return float(retry_after_s(self._policy, sign, place, 0, share))
-        self._sent_on += 1
+        self._sent_on.add(place)
         return 0.0
 
     def refused(self, place: int, after_s: float, now_us: int) -> None:
@@ -210,4 +210,4 @@ class Doorman:
 
     def ticked(self) -> None:
         """The store noted what went on; the next knocks may be sent on."""
-        self._sent_on = 0
+        self._sent_on.clear()

@@ -12,7 +12,7 @@
 --                                   :slots:<n>   slot_s of places 1024n.., 4 bytes each, 0 = none; expires 15 min after its last
 --                                   :booked      sorted set, place → turn
 --                                   :joined:<n>  hash, join id → place; n: the first 14 bits of the id
---                                   :owner:<holder>    whose pass it is; expires with the pass.  No script uses it
+--                                   :owner:<holder>    whose pass it is; expires with the pass
 --
 -- ARGV[1]  msgpack {now_us, policy, run_id, seen_tail, seen_head, what each script says}
 --            now_us   0 = this server's clock; tests pass one

@@ -20,7 +20,7 @@ _TICKET: Final = {
     "description": "the ticket that joining gave; in a browser the page's cookie does as well",
     "schema": {"type": "string"},
 }
-_TICKET_CODES: Final = ("ticket-invalid", "ticket-room", "ticket-epoch", "ticket-revoked", "draining")
+_TICKET_CODES: Final = ("not-found", "ticket-invalid", "ticket-room", "ticket-epoch", "ticket-revoked", "draining")
 PASS_CODES: Final = ("pass-required", "pass-invalid", "pass-expired")
 
 JOIN: Final[Json] = {"join_id": "9b2f6a34-5d1c-4e7a-8f60-3c2d1e0b9a87"}
@@ -47,7 +47,13 @@ def paths() -> Json:
     room = "/v1/rooms/{room}"
     return {
         room: {
-            "get": get("readSign", "The sign over the door: for everybody, one second old at most", json(ref("schemas", "SignDocument")), parameters=[NAME])
+            "get": get(
+                "readSign",
+                "The sign over the door: for everybody, one second old at most",
+                json(ref("schemas", "SignDocument")),
+                parameters=[NAME],
+                codes=("not-found",),
+            )
         },
         f"{room}/tickets": {"post": _join()},
         f"{room}/place": {"get": _place()},
@@ -63,7 +69,7 @@ def _join() -> Json:
         for status, words in (("201", "A place in the line."), ("200", "The place this `join_id` has already."))
     }
     words = "Once per person: keep the id and the ticket.  On a quiet day the pass comes with the answer."
-    codes = [code for code in ANY_POST if code != "not-durable"]
+    codes = [code for code in (*ANY_POST, "not-found") if code != "not-durable"]
     return post("joinLine", "Join the line", words, body(Join, "", JOIN), {**answers, **refusals([*codes, "line-full"])}) | {"parameters": [NAME]}
 
 
@@ -95,7 +101,7 @@ def _page() -> Json:
         "operationId": "showRoom",
         "summary": "The waiting room in a browser: only looks",
         "parameters": [NAME],
-        "responses": {"200": answer, **refusals((*ANY_CALL, "draining"))},
+        "responses": {"200": answer, **refusals((*ANY_CALL, "draining", "not-found"))},
     }
 
 

@@ -25,7 +25,7 @@ from gateway.core.sign import PASS_S, Acts, Joined, Policy, Reason, Refused, Sig
 from gateway.core.waiting import Room
 from gateway.errors import Behind, RoomAway
 from gateway.redis_room import RedisRoom
-from gateway.room_store import CALL_MAX, Notes, Seen
+from gateway.room_store import CALL_MAX, SEEN_MAX, Notes, Seen
 from tests.memory_room import MemoryRoom
 
 NOW_US: Final = 4_000_000_000_000_000
@@ -277,22 +277,19 @@ async def test_passes_given_without_the_store_are_through_and_counted_once(make:
 
 async def test_a_pass_has_one_owner_as_long_as_it_is_good(make: MakeRoom) -> None:
     room = await make()
-    assert await room.owner("place:7", "first") == "first"
-    assert await room.owner("place:7", "second") == "first"
-    assert await room.owner("place:7", "first") == "first"
-    assert await room.owner("place:8", "가입") == "가입"
-    assert await room.owner("place:8", "second") == "가입"
+    assert await room.owners([("place:7", "first"), ("place:7", "second"), ("place:8", "가입")]) == ["first", "first", "가입"]
+    assert await room.owners([("place:8", "second"), ("place:7", "first")]) == ["가입", "first"]
     if isinstance(room, RealRoom):
         assert 0 < await room.redis.ttl(room.key + "owner:place:7") <= PASS_S
     else:
         room.now_us += PASS_S * S
-        assert await room.owner("place:7", "second") == "second"
+        assert await room.owners([("place:7", "second")]) == ["second"]
 
 
 async def test_a_closed_room_is_away(make: MakeRoom) -> None:
     room = await make()
     await room.close()
-    for call in (room.tick(Notes(), Seen()), room.owner("a", "b"), room.recover(None, 0)):
+    for call in (room.tick(Notes(), Seen()), room.owners([("a", "b")]), room.recover(None, 0)):
         with pytest.raises(RoomAway) as told:
             await call
         assert not isinstance(told.value, Behind)
@@ -515,7 +512,7 @@ async def mass_return(world: World, seen: Seen) -> None:
         await world.twins.move(world.draw.choice((500_000, 1_000_000)))
         await world.twins.ask("tick", Notes(), seen)
     for _ in range(2):
-        await world.twins.ask("tick", Notes(near=some(world, 450)), seen)
+        await world.twins.ask("tick", Notes(near=some(world, SEEN_MAX)), seen)
         await world.twins.ask("door", some(world, CALL_MAX), seen)
 
 

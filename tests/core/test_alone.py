@@ -183,7 +183,7 @@ def test_what_is_given_is_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPat
     last_us = OPENS_US + 600 * S
     for number in range(4):
         assert isinstance(door.knock_provisional(join(number), number, last_us + number * TOKEN_US), Slot)
-    assert len(door._given_joins) == 2
+    assert len(door.given_joins) == 2
 
 
 # Whatever happens
@@ -202,7 +202,7 @@ def test_all_doors_together_are_no_wider_than_one(workers: int, seed: int) -> No
         now_us += draw.choice([0, 1_000, 30_000, 200_000])
         door, who = draw.choice(doors), draw.randrange(400)
         gate = door.gate(now_us)
-        has_passed = who in door.given or join(who) in door._given_joins
+        has_passed = who in door.given or join(who) in door.given_joins
         answer = door.knock(who, now_us) if who < 200 else door.knock_provisional(join(who), who, now_us)
         if isinstance(answer, Slot) and not has_passed:
             assert min(who, 200) < gate

@@ -1,7 +1,6 @@
 """The waiting room of the real gateway: two workers, real Redis and Kafka, phones over sockets."""
 
 import asyncio
-import base64
 import random
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -11,9 +10,9 @@ from typing import Any, Final
 import aiohttp
 import pytest_asyncio
 
+from benchmarks.people import Person, crowd, place_in
 from devstack import Devstack
 from examples.phone import application
-from tests.system.crowd import Person, crowd
 from tests.system.gateway import Gateway, header, records, running
 
 RATE: Final = 50.0
@@ -80,11 +79,6 @@ async def test_who_joins_again_has_the_same_place_and_the_same_pass(open_gateway
     await asyncio.sleep(TICKS_S)
     knocked = await call(open_gateway, "POST", "/v1/rooms/signup/passes", Waiting_Room_Ticket=first[2]["ticket"])
     assert (knocked[0], knocked[2]["pass"]) == (201, first[2]["pass"])
-
-
-def place_in(ticket: str) -> int:
-    """As core/ticket.py draws it."""
-    return int.from_bytes(base64.urlsafe_b64decode(ticket)[17:25], "big")
 
 
 async def test_what_is_refused_says_so_and_where_to_go(open_gateway: Gateway) -> None:

@@ -11,10 +11,10 @@ from typing import Any, Final
 import aiohttp
 import pytest_asyncio
 
+from benchmarks.people import Person, crowd, place_in
 from devstack import Devstack
-from tests.system.crowd import Person, crowd
 from tests.system.gateway import Gateway, running
-from tests.system.test_room import BURST, JITTER, call, place_in
+from tests.system.test_room import BURST, JITTER, call
 
 Topics = Callable[..., Awaitable[dict[str, str]]]
 RATE: Final = 20.0
