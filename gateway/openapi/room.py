@@ -125,6 +125,7 @@ def _act() -> Json:
         "body-too-large",
         "unsupported-media-type",
         "invalid",
+        "not-found",
     )
     return {
         "operationId": "actInRoom",
