@@ -15,6 +15,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import HttpVersion10
+from msgspec import Struct
 
 from gateway.core.receipt import Entry, Receipt
 from gateway.cors import ALLOWED
@@ -139,7 +140,7 @@ class Replies:
         """202 for an application that is durable."""
         return self._answer(202, _JSON, _encode({"durability": "kafka", "signup_id": signup_id}))
 
-    def json(self, status: int, members: Mapping[str, object], more: Sequence[tuple[str, str]] = ()) -> Answer:
+    def json(self, status: int, members: Mapping[str, object] | Struct, more: Sequence[tuple[str, str]] = ()) -> Answer:
         """What a room says, to one person."""
         return self._answer(status, _JSON, _encode(members), more=more)
 

@@ -222,15 +222,16 @@ class WaitingRoom:
     def look(self, ticket: Ticket) -> Answer:
         """Where somebody is.  No round trip."""
         self._looked.add()
-        answer = told.look(self.policy, self.sign, ticket.place, self.now_us(), share_of(ticket.place))
-        if self._alone is not None and answer.state == "waiting" and ticket.place < self._alone.gate(self.now_us()):
+        now_s, place = self._clock.monotonic_s(), ticket.place
+        now_us = self.sign.at_us + int((now_s - self._signed_s) * 1_000_000)
+        answer = told.look(self.policy, self.sign, place, now_us, share_of(place))
+        if self._alone is not None and answer.state == "waiting" and place < self._alone.gate(now_us):
             return Answer("called", 0, 0.0, 0.0, 0.0, is_near=False)
-        now_s = self._clock.monotonic_s()
-        self._sightings.saw(ticket.place, now_s, is_near=answer.is_near)
-        if ticket.place % PROMISED_EACH == 0 and ticket.place not in self._promised and answer.p50_s:
+        self._sightings.saw(place, now_s, is_near=answer.is_near)
+        if place % PROMISED_EACH == 0 and place not in self._promised and answer.p50_s:
             if len(self._promised) >= PROMISED_MAX:
                 del self._promised[next(iter(self._promised))]
-            self._promised[ticket.place] = now_s, answer.p50_s
+            self._promised[place] = now_s, answer.p50_s
         return answer
 
     @property

@@ -27,6 +27,7 @@ from gateway.connection import Connection
 from gateway.core.overload import End
 from gateway.core.place import Answer as Told
 from gateway.core.place import share_of
+from gateway.core.sign import Sign
 from gateway.core.ticket import Flaw, Pass, Provisional, Ticket
 from gateway.errors import Refusal
 from gateway.limits import Limits
@@ -47,6 +48,18 @@ class Join(Struct, frozen=True, forbid_unknown_fields=False):
     """The body of a join.  The id is drawn by the phone, and kept like a password."""
 
     join_id: UUID
+
+
+class Placed(Struct, frozen=True, omit_defaults=True, gc=False):
+    """Where somebody is; most of all answers at 06:00, so written without a dict."""
+
+    state: str
+    ahead: int
+    p50_s: int
+    p90_s: int
+    poll_after_s: float
+    sign_age_ms: int
+    reason: str = ""
 
 
 class SignDocument(Struct, frozen=True):
@@ -91,6 +104,8 @@ class Rooms:
         name = room.settings.name
         self.path = f"/v1/rooms/{name}"
         self.cookie = f"__Host-ticket-{name}"
+        self._signed: Sign | None = None  # what the next two were made of
+        self._sign, self._etag = b"", ""
         self._link = (("Link", f'<{self.path}>; rel="up"'),)
 
     # The calls
@@ -138,7 +153,7 @@ class Rooms:
         if isinstance(ticket, Provisional):
             ticket = await self.room.placed(ticket)
             return self._replies.json(200, {"ticket": self.ticket_text(ticket), **self._told(ticket)}, self.kept(request, ticket))
-        return self._replies.json(200, self._told(ticket))
+        return self._replies.json(200, self._placed(ticket))
 
     async def passes(self, request: web.BaseRequest) -> Answer:
         """Let me in."""
@@ -150,8 +165,11 @@ class Rooms:
 
     async def sign(self, request: web.BaseRequest) -> Answer:
         """The sign over the door; the same bytes for everybody within a tick."""
-        body = _encode(self.sign_document())
-        etag = f'"{blake2b(body, digest_size=8).hexdigest()}"'
+        if self._signed is not self.room.sign:
+            # Made once a tick, asked for by everybody.
+            self._signed, self._sign = self.room.sign, _encode(self.sign_document())
+            self._etag = f'"{blake2b(self._sign, digest_size=8).hexdigest()}"'
+        body, etag = self._sign, self._etag
         tags = [tag.strip().removeprefix("W/") for tag in request.headers.get("If-None-Match", "").split(",")]
         is_known = etag in tags or "*" in tags
         return self._replies.document("application/json", body, etag=etag, max_age_s=_SIGN_MAX_AGE_S, is_known=is_known)
@@ -184,9 +202,12 @@ class Rooms:
             may_knock = self.room.provisional_may_knock
             after_s = 0.0 if may_knock else round(_PROVISIONAL_POLL_S * (0.5 + share_of(int.from_bytes(ticket.join, "big"))), 1)
             return {"state": "called" if may_knock else "provisional", "poll_after_s": after_s, "sign_age_ms": self.room.sign_age_ms}
-        reason = self.room.slowed_by
-        why = {"reason": reason} if reason else {}
-        return {**_members(self.room.look(ticket)), "sign_age_ms": self.room.sign_age_ms, **why}
+        return {name: value for name, value in msgspec.structs.asdict(self._placed(ticket)).items() if value != ""}
+
+    def _placed(self, ticket: Ticket) -> Placed:
+        room = self.room
+        answer = room.look(ticket)
+        return Placed(answer.state, answer.ahead, round(answer.p50_s), round(answer.p90_s), round(answer.poll_after_s, 1), room.sign_age_ms, room.slowed_by)
 
     def not_your_turn(self, answer: Wait) -> Refusal:
         """Come again, and where you are meanwhile."""
