@@ -10,12 +10,22 @@ One request, in the order of the files that carry it:
     check     bytes → events, or the pointers of what is wrong with them
     deliver   events → durable, or an honest "unknown" within its deadline
 
+Sign-ups may have to go through a line first:
+
+    phone ──HTTP──▶ rooms (browser: the page) ─▶ room ─▶ redis_room, lua/ ──▶ Redis
+
+    rooms     join, place, pass and the sign in HTTP; whose pass a sign-up comes with
+    room      one worker's side: its last sign, who was seen, whose answer is held until its turn
+    lua/      the line itself: core/waiting is its law, held equal by a random test on a real server
+    pacer     in the supervisor: how fast the door lets people in, by what downstream consumes (lag), and
+              what the operator says (ops/rooms)
+
 Everything that can be decided without the world is a pure function in `core/`:
 no await, no clock, no random, no I/O.
 
 The import rule (tests/test_architecture.py holds it):
 
-    __main__ → supervisor, worker → accept → body, admit, check, deliver → core → stdlib, msgspec
+    __main__ → supervisor, worker → accept → browser → rooms → body, admit, check, deliver, room → core → stdlib, msgspec
     leaves anyone may use, which import none but each other: errors, clock, metrics, logs
     one library, one door:  aiohttp in accept, body, connection, listening, parser, reply, supervisor and ops/;
     the Kafka client in kafka and lag; prometheus_client in ops/; PyJWT in identity.
@@ -35,6 +45,11 @@ Glossary
     board     the counters all processes share (an inherited memfd)
     light     one dependency's state for an operator: green, amber, red or grey
     policy    token buckets that pass a request all or none; shadow: measured and never enforced
+    place     a number in the line, given once; a ticket says it, a pass says that it may sign up
+    sign      what every worker knows of the line: one value a tick, from which places are told
+    gate      places below it may knock; the lobby is who is called and there
+    turn      a point on the door's clock, which counts people and not seconds
+    pace      the door's rate and the reason for it
     rank      how important a request is when more comes than can be taken: sign-ups before syncs
     drain     SIGTERM until exit: serve on, stop accepting, finish, flush
 """

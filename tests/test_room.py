@@ -859,3 +859,21 @@ async def test_other_settings_hold_at_once(tmp_path: Path) -> None:
         desk.room.reload(settings)
         assert desk.room.revoked == {7}
         assert desk.room.look_ahead(99).poll_after_s <= before_s
+
+
+@in_virtual_time
+async def test_alone_the_workers_of_this_machine_share_the_rate_however_few_were_planned(tmp_path: Path) -> None:
+    """Four with a plan for one: a door each as wide as the rate would be four times too wide."""
+    line = Line()
+    settings = structs.replace(SETTINGS, fleet_workers_max=1)
+    desks = [Desk(line, tmp_path, index=index, workers=4, settings=settings) for index in range(4)]
+    async with ticking(*desks):
+        tickets = await crowd(desks[0], 100)
+        line.away = True
+        await asyncio.sleep(4)
+        given: set[str] = set()
+        for _ in range(50):
+            for index, desk in enumerate(desks):
+                given |= set(await passes(desk, *tickets[index * 25 : index * 25 + 25]))
+            await asyncio.sleep(0.1)
+        assert 0 < len(given) <= 5 / TOKEN_S + len(desks)
