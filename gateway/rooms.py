@@ -60,6 +60,7 @@ class Placed(Struct, frozen=True, omit_defaults=True, gc=False):
     poll_after_s: float
     sign_age_ms: int
     reason: str = ""
+    ticket: str = ""
 
 
 class SignDocument(Struct, frozen=True):
@@ -106,6 +107,7 @@ class Rooms:
         self.cookie = f"__Host-ticket-{name}"
         self._signed: Sign | None = None  # what the next two were made of
         self._sign, self._etag = b"", ""
+        self._location = (("Location", f"{self.path}/place"),)
         self._link = (("Link", f'<{self.path}>; rel="up"'),)
 
     # The calls
@@ -116,8 +118,10 @@ class Rooms:
         if isinstance(came, NoEntry):
             raise Refusal("line-full", "as many wait as this line takes", retry_after_s=self._admission.retry_after_s())
         through = await self.room.enter(came)
-        members: dict[str, object] = {"ticket": self.ticket_text(came.ticket), **self._told(came.ticket, through)}
-        return self._replies.json(201 if came.is_new else 200, members, (("Location", f"{self.path}/place"),))
+        status, text = 201 if came.is_new else 200, self.ticket_text(came.ticket)
+        if through is None and isinstance(came.ticket, Ticket):
+            return self._replies.json(status, self._placed(came.ticket, text), self._location)
+        return self._replies.json(status, {"ticket": text, **self._told(came.ticket, through)}, self._location)
 
     async def admitted(self, request: web.BaseRequest, join: bytes | None = None) -> Came | NoEntry:
         """A place, if overload and quotas let this one join.  Args: join: of the page's join; None: it is in the body.
@@ -204,10 +208,12 @@ class Rooms:
             return {"state": "called" if may_knock else "provisional", "poll_after_s": after_s, "sign_age_ms": self.room.sign_age_ms}
         return {name: value for name, value in msgspec.structs.asdict(self._placed(ticket)).items() if value != ""}
 
-    def _placed(self, ticket: Ticket) -> Placed:
+    def _placed(self, ticket: Ticket, text: str = "") -> Placed:
         room = self.room
         answer = room.look(ticket)
-        return Placed(answer.state, answer.ahead, round(answer.p50_s), round(answer.p90_s), round(answer.poll_after_s, 1), room.sign_age_ms, room.slowed_by)
+        return Placed(
+            answer.state, answer.ahead, round(answer.p50_s), round(answer.p90_s), round(answer.poll_after_s, 1), room.sign_age_ms, room.slowed_by, text
+        )
 
     def not_your_turn(self, answer: Wait) -> Refusal:
         """Come again, and where you are meanwhile."""
