@@ -54,7 +54,7 @@ PROMISED_EACH: Final = 16  # a sixteenth of the places shows how good estimates 
 PROMISED_MAX: Final = 10_000  # who leaves, or is let in by another worker, stays in it until it is full
 SLOWER: Final = 0.98  # of the rate before: less is the noise of counters
 SLOWED_S: Final = 120.0  # so long after the door was slowed a longer estimate has that reason: two of the longest polls
-GIVEN_MAX: Final = 250  # told with one tick: a worker's 1,000/s
+GIVEN_MAX: Final = 125  # told with one tick, which leaves as much for who was seen; four ticks a second, more where more wait
 FILE_EVERY_S: Final = 1.0
 GIVE_UP_S: Final = 0.5  # until a call without an answer is given up, and the store counts as away
 

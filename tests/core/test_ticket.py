@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from gateway.core import ticket as ticket_module
 from gateway.core.ticket import JOIN_BYTES, PASS_US, TEXT_CHARS, Flaw, Key, Office, Pass, Provisional, Ticket
 
 ROOM, EPOCH, NOW_US = "signup", 1_766_270_464, 1_766_300_000_000_000
@@ -324,3 +325,15 @@ def test_the_same_join_is_another_one_elsewhere() -> None:
 
 def test_joins_do_not_meet() -> None:
     assert len({OFFICE.join_hash(UUID(int=number)) for number in range(100_000)}) == 100_000
+
+
+def test_what_was_read_before_is_remembered_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what is genuine; and another line, or other keys, know nothing of it."""
+    monkeypatch.setattr(ticket_module, "KNOWN_MAX", 3)
+    mine = office()
+    texts = [mine.ticket(place, 7) for place in range(5)]
+    for _ in range(2):
+        assert [mine.read_ticket(text) for text in texts] == [Ticket(place, 7) for place in range(5)]
+        assert len(mine._known) <= 3
+    assert mine.read_ticket(texts[0][:-1] + ("A" if texts[0][-1] != "A" else "B")) is Flaw.FORGED
+    assert office(epoch=EPOCH + 1).read_ticket(texts[4]) is Flaw.EPOCH
