@@ -105,7 +105,14 @@ class Front:
     def _open(self, room: WaitingRoom) -> None:
         """The paths of the waiting room, and what else it changes."""
         rooms = self._rooms = Rooms(
-            room, self._settings, admission=self._admission, limits=self._limits, replies=self._replies, bodies=self._bodies, address_of=self._address
+            room,
+            self._settings,
+            admission=self._admission,
+            limits=self._limits,
+            replies=self._replies,
+            bodies=self._bodies,
+            read=self._read,
+            address_of=self._address,
         )
         self._cors = Cors(room.settings.cors_origins)
         browser = Browser(rooms, self._replies, self._bodies)
@@ -337,9 +344,8 @@ class Front:
         return self._document(request, self._documents.problem(code, "ko" if is_korean else "en"), 3600)
 
     def _document(self, request: web.BaseRequest, document: Document, max_age_s: int) -> Answer:
-        tags = [tag.strip().removeprefix("W/") for tag in request.headers.get("If-None-Match", "").split(",")]
-        is_known = document.etag in tags or "*" in tags
-        return self._replies.document(document.content_type, document.body, etag=document.etag, max_age_s=max_age_s, is_known=is_known)
+        if_none_match = request.headers.get("If-None-Match", "")
+        return self._replies.document(document.content_type, document.body, etag=document.etag, max_age_s=max_age_s, if_none_match=if_none_match)
 
 
 def _check_head(version: HttpVersion, target: str, headers: CIMultiDictProxy[str]) -> None:

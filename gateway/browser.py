@@ -20,6 +20,7 @@ from aiohttp import web
 
 from gateway.body import Bodies
 from gateway.core.place import Answer as Told
+from gateway.core.sign import PASS_S
 from gateway.core.ticket import Flaw, Provisional, Ticket
 from gateway.errors import Refusal
 from gateway.pages.waiting import View, headers, page
@@ -31,7 +32,6 @@ from gateway.rooms import TICKET_S, Rooms, cookie
 _OWN_SITES: Final = frozenset({"same-origin", "none"})  # none: typed, or from a bookmark; browsers before 2023 may not say
 _FORM_BYTES_MAX: Final = 1_024
 _FIELDS_MAX: Final = 10  # the page has one
-_PASS_S: Final = 600
 _FULL_RETRY_S: Final = 60  # a line of millions does not shrink sooner
 _UUID4: Final = 4
 
@@ -70,7 +70,7 @@ class Browser:
         cookies = [cookie(self._rooms.cookie, self._rooms.ticket_text(came.ticket), TICKET_S)]
         through = await self._rooms.room.enter(came)
         if through is not None:
-            cookies.append(cookie(self._pass_cookie, through.pass_text, _PASS_S))
+            cookies.append(cookie(self._pass_cookie, through.pass_text, PASS_S))
         return self._replies.elsewhere(self.path, cookies)
 
     async def _enter(self, request: web.BaseRequest) -> Answer:
@@ -79,7 +79,7 @@ class Browser:
             return self._replies.elsewhere(self.path, ())
         answer = await self._rooms.room.knock(ticket)
         if not isinstance(answer, Wait):
-            return self._replies.elsewhere(self.path, [cookie(self._pass_cookie, answer.pass_text, _PASS_S)])
+            return self._replies.elsewhere(self.path, [cookie(self._pass_cookie, answer.pass_text, PASS_S)])
         view = self._waiting(request, answer.answer)
         state = "busy" if view.state == "called" else view.state
         return self._shown(view._replace(state=state, next_s=answer.retry_after_s), 429, [("Retry-After", str(answer.retry_after_s))])
@@ -91,7 +91,7 @@ class Browser:
         if ticket is None:
             return self._shown(self._blank(request, "outside"))
         now_us = self._rooms.room.now_us()
-        text = self._cookie(request, self._pass_cookie)
+        text = self._rooms.cookie_text(request, self._pass_cookie)
         if text and not isinstance(self._rooms.room.office.read_pass(text, now_us), Flaw):
             return self._shown(self._blank(request, "through")._replace(pass_text=text, continue_url=self._rooms.room.settings.continue_url))
         if isinstance(ticket, Ticket):
@@ -132,9 +132,6 @@ class Browser:
 
     def _ticket(self, request: web.BaseRequest) -> Ticket | Provisional | None:
         """The cookie's; one of another day or room is as good as none."""
-        text = self._cookie(request, self._rooms.cookie)
+        text = self._rooms.cookie_text(request, self._rooms.cookie)
         found = self._rooms.room.office.read_ticket(text) if text else Flaw.CUT
         return None if isinstance(found, Flaw) or self._rooms.is_revoked(found) else found
-
-    def _cookie(self, request: web.BaseRequest, wanted: str) -> str:
-        return self._rooms.cookie_text(request, wanted)

@@ -156,8 +156,10 @@ class Replies:
         """303: look there."""
         return self._answer(303, "text/plain", b"", more=[("Location", where), *more])
 
-    def document(self, content_type: str, body: bytes, *, etag: str, max_age_s: int, is_known: bool) -> Answer:
-        """200 with a cacheable document, or 304 where the caller `is_known` to have it."""
+    def document(self, content_type: str, body: bytes, *, etag: str, max_age_s: int, if_none_match: str) -> Answer:
+        """200 with a cacheable document, or 304 where the caller has it already, as If-None-Match says."""
+        tags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
+        is_known = etag in tags or "*" in tags
         more = [("ETag", etag)]
         if content_type.startswith("text/html"):
             # Pages come in two languages, and do nothing but stand there.

@@ -140,7 +140,6 @@ class WaitingRoom:
         self._filing: asyncio.Future[None] | None = None
         self._slowed_s = -SLOWED_S
         self._away_s = 0.0
-        self._is_due = asyncio.Event()
         self._joined = slot.counters_by("sluicegate_room_joins_total")
         self._looked = slot.counter("sluicegate_room_looks_total")
         self._knocked = slot.counters_by("sluicegate_room_knocks_total")
@@ -167,7 +166,10 @@ class WaitingRoom:
 
     def now_us(self) -> int:
         """The room's time, by this worker's reckoning."""
-        return self.sign.at_us + int((self._clock.monotonic_s() - self._signed_s) * 1_000_000)
+        return self._room_us(self._clock.monotonic_s())
+
+    def _room_us(self, now_s: float) -> int:
+        return self.sign.at_us + int((now_s - self._signed_s) * 1_000_000)
 
     @property
     def sign_age_ms(self) -> int:
@@ -223,7 +225,7 @@ class WaitingRoom:
         """Where somebody is.  No round trip."""
         self._looked.add()
         now_s, place = self._clock.monotonic_s(), ticket.place
-        now_us = self.sign.at_us + int((now_s - self._signed_s) * 1_000_000)
+        now_us = self._room_us(now_s)
         answer = told.look(self.policy, self.sign, place, now_us, share_of(place))
         if self._alone is not None and answer.state == "waiting" and place < self._alone.gate(now_us):
             return Answer("called", 0, 0.0, 0.0, 0.0, is_near=False)

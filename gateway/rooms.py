@@ -10,7 +10,7 @@ Decided here: what each call reads of a request and what it is told.  Not decide
     GET  /v1/rooms/{room}           the sign over the door
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Final
@@ -93,14 +93,17 @@ class Rooms:
         limits: Limits,
         replies: Replies,
         bodies: Bodies,
+        read: Callable[[web.BaseRequest, BodyHead], Awaitable[bytes]],
         address_of: Callable[[web.BaseRequest], str],
     ) -> None:
+        """Args: read: a body that is not all here yet, without taking anybody's turn (accept.py)."""
         self.room = room
         self._settings = settings
         self._admission = admission
         self._limits = limits
         self._replies = replies
         self._bodies = bodies
+        self._read = read
         self._address_of = address_of
         name = room.settings.name
         self.path = f"/v1/rooms/{name}"
@@ -142,14 +145,6 @@ class Rooms:
         finally:
             self._admission.done(cost_bytes, End.IGNORED, 0.0)
 
-    async def _read(self, request: web.BaseRequest, head: BodyHead) -> bytes:
-        """A body that is not all here yet: as in accept.py, a slow phone takes nobody's turn."""
-        self._admission.awaits_body()
-        try:
-            return await self._bodies.read(request, head)
-        finally:
-            self._admission.has_body()
-
     async def place(self, request: web.BaseRequest) -> Answer:
         """Where am I?"""
         self._not_when_draining(request)
@@ -173,10 +168,8 @@ class Rooms:
             # Made once a tick, asked for by everybody.
             self._signed, self._sign = self.room.sign, _encode(self.sign_document())
             self._etag = f'"{blake2b(self._sign, digest_size=8).hexdigest()}"'
-        body, etag = self._sign, self._etag
-        tags = [tag.strip().removeprefix("W/") for tag in request.headers.get("If-None-Match", "").split(",")]
-        is_known = etag in tags or "*" in tags
-        return self._replies.document("application/json", body, etag=etag, max_age_s=_SIGN_MAX_AGE_S, is_known=is_known)
+        if_none_match = request.headers.get("If-None-Match", "")
+        return self._replies.document("application/json", self._sign, etag=self._etag, max_age_s=_SIGN_MAX_AGE_S, if_none_match=if_none_match)
 
     # What they say
 
@@ -211,9 +204,7 @@ class Rooms:
     def _placed(self, ticket: Ticket, text: str = "") -> Placed:
         room = self.room
         answer = room.look(ticket)
-        return Placed(
-            answer.state, answer.ahead, round(answer.p50_s), round(answer.p90_s), round(answer.poll_after_s, 1), room.sign_age_ms, room.slowed_by, text
-        )
+        return Placed(answer.state, *_rounded(answer), room.sign_age_ms, room.slowed_by, text)
 
     def not_your_turn(self, answer: Wait) -> Refusal:
         """Come again, and where you are meanwhile."""
@@ -317,15 +308,14 @@ def cookie(name: str, value: str, age_s: int) -> tuple[str, str]:
     return "Set-Cookie", f"{name}={value}; Path=/; Max-Age={age_s}; Secure; HttpOnly; SameSite=Lax"
 
 
+def _rounded(answer: Told) -> tuple[int, int, int, float]:
+    """(ahead, p50_s, p90_s, poll_after_s): whole seconds but for the next question, which may be less than two away."""
+    return answer.ahead, round(answer.p50_s), round(answer.p90_s), round(answer.poll_after_s, 1)
+
+
 def _members(answer: Told, state: str = "") -> dict[str, object]:
-    """Whole seconds but for the next question, which may be less than two."""
-    return {
-        "state": state or answer.state,
-        "ahead": answer.ahead,
-        "p50_s": round(answer.p50_s),
-        "p90_s": round(answer.p90_s),
-        "poll_after_s": round(answer.poll_after_s, 1),
-    }
+    ahead, p50_s, p90_s, poll_after_s = _rounded(answer)
+    return {"state": state or answer.state, "ahead": ahead, "p50_s": p50_s, "p90_s": p90_s, "poll_after_s": poll_after_s}
 
 
 def _invalid(pointer: str, detail: str) -> Refusal:

@@ -124,8 +124,8 @@ def test_a_sync_without_a_valid_sample_names_each_place() -> None:
 
 def test_a_document_is_cacheable_and_known_by_its_tag() -> None:
     replies = Replies("w")
-    fresh = Wire(replies.document("application/json", b"{}", etag='"x"', max_age_s=60, is_known=False))
-    known = Wire(replies.document("application/json", b"{}", etag='"x"', max_age_s=60, is_known=True))
+    fresh = Wire(replies.document("application/json", b"{}", etag='"x"', max_age_s=60, if_none_match=""))
+    known = Wire(replies.document("application/json", b"{}", etag='"x"', max_age_s=60, if_none_match='"x"'))
     assert (fresh.status, fresh.document) == (200, {})
     assert (known.status, known.body) == (304, b"")
     assert "Content-Length" not in known.headers  # it would be the body's, which is not sent
@@ -134,7 +134,7 @@ def test_a_document_is_cacheable_and_known_by_its_tag() -> None:
 
 
 def test_a_page_comes_in_two_languages_and_does_nothing() -> None:
-    page = Wire(Replies("w").document("text/html; charset=utf-8", b"<p>", etag='"x"', max_age_s=60, is_known=False))
+    page = Wire(Replies("w").document("text/html; charset=utf-8", b"<p>", etag='"x"', max_age_s=60, if_none_match=""))
     assert (page.headers["Vary"], page.headers["Content-Security-Policy"]) == ("Accept-Language", "default-src 'none'")
 
 

@@ -8,9 +8,8 @@ are no more than the rate, so the door is never wider, and narrower where fewer 
     behind the highest tail seen stand the provisional tickets, first come first: of those that
     knocked here of late the ones who joined earliest
 
-What is given is remembered, to be posted when the store is back (a provisional ticket gets a place then, which is
-through); a worker that dies first takes that
-with it, and its people may be let in twice.
+What is given is remembered, to be posted when the store is back (a provisional ticket gets a place then,
+which is through); a worker that dies first takes that with it, and its people may be let in twice.
 """
 
 from typing import Final

@@ -7,9 +7,10 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from gateway.core.pace import Pace
+from gateway.core.ticket import PASS_US
 from gateway.core.turn import DoorClock
 
-PASS_S: Final = 600  # how long a pass is good: as long as a form takes
+PASS_S: Final = PASS_US // 1_000_000  # how long a pass is good
 PAUSED_US: Final = 5_000_000  # what a paused door says; nobody knows better
 BOUNDS: Final = 64  # steps of the line in the sign: a 64th of the wait is finer than the estimate
 LOBBY_BOUNDS: Final = 16  # of the called, who are a lobby or two, but thousands after a mass return
