@@ -39,6 +39,7 @@ class Scenario(NamedTuple):
     seconds: int
     from_s: int = SETTLE_S  # what is before that is not judged
     orders: Orders = ORDERS
+    lag_target: int = Policy().lag_target
     is_idle: bool = False  # nobody has passed yet; else it begins with all in balance
     known_per_s: float = 0.0  # what the meter is told that downstream takes
 
@@ -49,10 +50,12 @@ class Scenario(NamedTuple):
 
 FALL: Final = ((0, 200.0), (SETTLE_S, 80.0), (SETTLE_S + 180, 200.0))
 STEPS: Final = ((0, 60.0), (SETTLE_S, 20.0), (SETTLE_S + 600, 100.0))
+BENCH: Final = ((0, 60.0), (SETTLE_S + 180, 20.0), (SETTLE_S + 360, 100.0))  # part e of benchmarks/bench_line.py
 SCENARIOS: Final = (
     *(Scenario(f"40 % for 3 min, form {form_s} s", form_s, FALL, SETTLE_S + 1_200) for form_s in (60, 180)),
     *(Scenario(f"40 % for good, form {form_s} s", form_s, FALL[:2], SETTLE_S + 1_200) for form_s in (60, 180)),
     Scenario("60, 20, 100/s, form 30 s", 30, STEPS, SETTLE_S + 1_500, orders=Orders(2.0, 300.0)),
+    *(Scenario(f"the same, 3 min, target {target:,}", 30, BENCH, SETTLE_S + 540, orders=Orders(5.0, 200.0), lag_target=target) for target in (1_000, 200)),
     *(Scenario(f"idle, known {known:.0f}/s, form 60 s", 60, FALL[:1], 1_200, 0, is_idle=True, known_per_s=known) for known in (0.0, 100.0, 200.0, 400.0)),
 )
 
@@ -173,7 +176,8 @@ class Row(NamedTuple):
 def simulate(name: str, scenario: Scenario) -> Row:
     """Run one law on one scenario."""
     law, horizon_s = LAWS[name]
-    return judge(scenario, list(live(scenario, law(), Policy(horizon_s=horizon_s, change_min=0.0 if name == "aimd" else Policy().change_min))))
+    policy = Policy(lag_target=scenario.lag_target, horizon_s=horizon_s, change_min=0.0 if name == "aimd" else Policy().change_min)
+    return judge(scenario, list(live(scenario, law(), policy)))
 
 
 def judge(scenario: Scenario, seconds: Sequence[Second]) -> Row:

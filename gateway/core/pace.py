@@ -12,7 +12,9 @@ supervisors agree (the store compares and sets a whole Pace).
         missing = (lag_target - lag) + (takes x form's time - sign-ups on their way)
 
 `takes` is what downstream consumed when it always had something waiting; what it consumes for want of
-people is only a lower bound, so a quiet hour or a pause teaches nothing wrong.  The lag only trims, and
+people is only a lower bound, so a quiet hour or a pause teaches nothing wrong.  While it wants for people it is sent
+three tenths more than it consumes (`probe`): a form later that is what it consumes, or it is busy and has shown what it
+takes.  Without that the door stayed for ever at what downstream took before it recovered.  The lag only trims, and
 slowly.  People need a minute or more between door and sign-up, and a law that sees the lag alone
 corrects again and again what it has corrected already; so those on their way count as well.  How
 long a form takes is known because each pass carries its slot.
@@ -40,7 +42,10 @@ complete the form, lag target 2,000.  How much of downstream was used over 20 mi
     takes, lag and those on their way, horizon 30 s     0.98   8,200     0.99  19,100     this one
 
 From the floor of 10/s it uses nine tenths of 200/s after 130 s when the meter is given what downstream takes, after
-590 s when it knows nothing: give it what a rehearsal showed.  Twice the truth costs a lag of 7,700, once.
+360 s when it knows nothing (590 s without the probe): give it what a rehearsal showed.  Twice the truth costs a lag of 7,700, once.
+60/s, then 20/s, then 100/s, each for three minutes, form 30 s: 0.93 used with a target of 1,000, 0.79 with 200; without the probe
+0.93 and 0.68, and with 200 it never found the 100/s.  A larger probe finds faster and pays in lag: from nothing and with
+that small target 1.25 uses 0.51 and costs a lag of 3,000 once, 1.5 uses 0.66 and costs 5,700.
 """
 
 from collections import deque
@@ -69,6 +74,8 @@ class Policy(NamedTuple):
     """The numbers, each with its reason."""
 
     lag_target: int = 2_000  # sign-ups waiting downstream: ten seconds of 200/s, so that it never idles between two polls of its own
+    work_min_s: float = 5.0  # and at least so much work, or nobody would see what it takes: clients commit each five seconds
+    probe: float = 1.3  # times what it consumes, where it wants for people: nobody knows what it would take; a form later that is shown
     horizon_s: float = 30.0  # shorter follows the noise of commits; longer climbs slowly from nothing
     trim_min: float = 0.5  # of what it takes: a long lag goes in the time it came, and the door does not shut behind it
     stale_s: float = 5.0  # five readings missed: a reader that restarts is no alarm
@@ -102,6 +109,7 @@ class Reading(NamedTuple):
     signups_per_pass: float
     form_s: float = 0.0  # between door and sign-up, on average; 0 while it is not known
     on_way: float = 0.0  # sign-ups to come of those who passed in the last `form_s`
+    is_busy: bool = True  # it always had work waiting; else it would take more, nobody knows how much
 
 
 class Pace(NamedTuple):
@@ -124,8 +132,9 @@ Law = Callable[[Policy, Reading, float], float]
 
 def feed_forward(policy: Policy, reading: Reading, _rate_per_s: float) -> float:
     """What downstream takes, trimmed so that lag and people on their way reach their targets within the horizon."""
-    takes_per_s = reading.takes_per_s
-    missing = policy.lag_target - reading.lag + takes_per_s * reading.form_s - reading.on_way
+    takes_per_s = reading.takes_per_s if reading.is_busy else max(reading.takes_per_s, policy.probe * reading.consumed_per_s)
+    lag_target = max(policy.lag_target, policy.work_min_s * takes_per_s)
+    missing = lag_target - reading.lag + takes_per_s * reading.form_s - reading.on_way
     return max(takes_per_s + missing / policy.horizon_s, takes_per_s * policy.trim_min) / reading.signups_per_pass
 
 
@@ -233,6 +242,7 @@ class Meter:
         self._takes_per_s = takes_per_s
         self._signups_per_pass = signups_per_pass
         self._form_s = 0.0
+        self._is_busy = False
 
     def saw(self, counts: Counts) -> Reading | None:
         """The reading of now; None until enough has been seen to say one."""
@@ -252,14 +262,14 @@ class Meter:
         form_s, on_way = self._on_way(counts)
         # The mean of the window: commits come every few seconds, and a rate that followed each would change all the time.
         lag = sum(map(_lag, self._window)) / len(self._window)
-        return Reading(counts.at_us, self._takes_per_s, consumed_per_s, lag, self._signups_per_pass, form_s, on_way)
+        return Reading(counts.at_us, self._takes_per_s, consumed_per_s, lag, self._signups_per_pass, form_s, on_way, self._is_busy)
 
     def _consumed_per_s(self) -> float:
         """Over the window; notes what that says of what it takes."""
         first, last = self._window[0], self._window[-1]
         consumed_per_s = (last.consumed - first.consumed) * SECOND_US / (last.at_us - first.at_us)
-        was_busy = min(map(_lag, self._window)) > consumed_per_s * BUSY_S
-        self._takes_per_s = consumed_per_s if was_busy else max(self._takes_per_s, consumed_per_s)
+        self._is_busy = min(map(_lag, self._window)) > consumed_per_s * BUSY_S
+        self._takes_per_s = consumed_per_s if self._is_busy else max(self._takes_per_s, consumed_per_s)
         return consumed_per_s
 
     def _learn(self) -> None:

@@ -169,6 +169,20 @@ def test_a_longer_lag_never_opens_the_door_wider(takes_per_s: float, lag: float,
         ({"reading": BALANCE._replace(form_s=60.0, on_way=13_500.0)}, (187.5, Reason.CONSUMPTION)),
         ({"reading": BALANCE._replace(takes_per_s=204.0)}, (250.0, Reason.CONSUMPTION)),  # 2 % is noise
         ({"reading": BALANCE._replace(takes_per_s=205.0)}, (256.25, Reason.CONSUMPTION)),
+        ({"reading": BALANCE._replace(takes_per_s=150.0, consumed_per_s=160.0, lag=2_000)}, (187.5, Reason.CONSUMPTION)),  # busy: shown what it takes
+        ({"reading": BALANCE._replace(takes_per_s=150.0, consumed_per_s=160.0, lag=2_000, is_busy=False)}, (260.0, Reason.CONSUMPTION)),  # 1.3 x 160 ÷ 0.8
+        (
+            {"reading": BALANCE._replace(takes_per_s=200.0, consumed_per_s=100.0, lag=2_000, is_busy=False)},
+            (250.0, Reason.CONSUMPTION),
+        ),  # not below what it takes
+        (
+            {
+                "reading": BALANCE._replace(takes_per_s=460.0, consumed_per_s=460.0, lag=2_300),
+                "given_orders": ORDERS._replace(ceiling_per_s=900.0),
+                "pace": STEADY._replace(rate_per_s=560.0),
+            },
+            (575.0, Reason.CONSUMPTION),
+        ),  # five seconds of work are its target
         ({"reading": BALANCE._replace(takes_per_s=0.0, lag=9_000)}, (10.0, Reason.FLOOR)),
         ({"reading": BALANCE._replace(takes_per_s=900.0), "pace": STEADY._replace(rate_per_s=390.0)}, (400.0, Reason.CEILING)),
         ({"reading": None}, (250.0, Reason.LAG_UNKNOWN)),
@@ -388,11 +402,18 @@ def test_it_comes_to_rest_at_the_target() -> None:
     assert {second.pace.reason for second in rested} <= {Reason.CONSUMPTION, Reason.CLIMBING}
 
 
-@pytest.mark.parametrize(("known_per_s", "within_s"), [(0.0, 650), (200.0, 150), (400.0, 120)])
+@pytest.mark.parametrize(("known_per_s", "within_s"), [(0.0, 400), (200.0, 150), (400.0, 120)])
 def test_from_idle_it_finds_what_downstream_takes(known_per_s: float, within_s: int) -> None:
     row = simulate("feed-forward 30 s", next(scenario for scenario in SCENARIOS if scenario.is_idle and scenario.known_per_s == known_per_s))
     assert row.used_nine_tenths_s <= within_s
     assert row.lag_worst <= 9_200
+
+
+def test_a_small_target_does_not_keep_the_door_at_what_downstream_took_before_it_recovered() -> None:
+    """20/s becomes 200/s, and the lag target is one second of that."""
+    seconds = list(live(Scenario("up", 30, ((0, 20.0), (300, 200.0)), 900, orders=ORDERS), feed_forward, Policy(lag_target=200)))
+    assert all(second.took >= 0.9 * second.could for second in seconds[600:])
+    assert max(second.lag for second in seconds) <= 200.0 * POLICY.work_min_s + (POLICY.probe - 1) * 200.0 * 60
 
 
 def test_the_others_do_worse() -> None:
