@@ -219,7 +219,7 @@ class Room:
             self._gave(place, slot_s)
         self._set_door(sign, is_lost=is_lost)
         if is_lost:
-            self._suppose_all_there()
+            self._suppose_all_there(newest)
         return self._sign(below(self._live(), self.head), self._owed_turns() // PERSON)
 
     def _gave(self, place: int, slot_s: int) -> None:
@@ -228,9 +228,12 @@ class Room:
         self.slot_s[place] = slot_s
         self.booked.pop(place, None)
 
-    def _suppose_all_there(self) -> None:
-        """Until they are missed: else the line would seem empty, and every wait short, until all have asked again."""
-        for place in range(self.head, self.tail):
+    def _suppose_all_there(self, newest: int) -> None:
+        """Until they are missed: else the line would seem empty, and every wait short, until all have asked again.
+
+        Not of the margin: hardly anybody has one of its places, and who has will ask.
+        """
+        for place in range(self.head, newest):
             mark(self.far[0], place)
         self.counts = Counts(self.now_us, self.tail, self.passes, self.gate)
         self._count()

@@ -19,9 +19,10 @@ local function raise()
   for at = 1, #handed, 2 do newest = max(newest, handed[at] + 1) end
   is_lost = is_lost and (seen or newest > 0)
   room.tail = (is_lost or newest > room.tail) and newest + margin or newest
-  if not seen then return end
+  if not seen then return newest end
   room.head, room.gate = max(room.head, seen[HEAD]), max(room.gate, seen[GATE])
   room.passes, room.signups, room.form_s = max(room.passes, seen[PASSES]), max(room.signups, seen[SIGNUPS]), max(room.form_s, seen[FORM_S])
+  return newest
 end
 
 -- Room._gave
@@ -61,18 +62,18 @@ local function set_door()
 end
 
 -- Room._suppose_all_there
-local function suppose_all_there()
-  mark_all(FAR[room.far_at], room.head, room.tail)
+local function suppose_all_there(newest)
+  mark_all(FAR[room.far_at], room.head, newest)
   room.counted_us, room.counted_tail, room.counted_passes, room.counted_gate, room.there = now_us, room.tail, room.passes, room.gate, 0
   room.watched_s, room.gate_per_s = 0, 0
   count_people()
   room.left = 0
 end
 
-raise()
+local newest = raise()
 for at = 1, #handed, 2 do gave(handed[at], handed[at + 1]) end
 set_door()
-if is_lost then suppose_all_there() end
+if is_lost then suppose_all_there(newest) end
 union(LIVE, NEAR)
 local answer = sign(owed_people())
 save()
