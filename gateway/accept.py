@@ -8,9 +8,9 @@ refused before the signature, the signature before the body.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from aiohttp import web
 from aiohttp.http import HttpVersion, HttpVersion10, HttpVersion11
@@ -27,7 +27,7 @@ from gateway.config import Http
 from gateway.connection import Connection
 from gateway.core.address import Proxies
 from gateway.core.event import Forge
-from gateway.core.head import read_plain
+from gateway.core.head import PlainJoin, PlainLook, read_join, read_look, read_sync
 from gateway.core.overload import End
 from gateway.core.receipt import Outcome, Receipt, withheld
 from gateway.core.ticket import Pass
@@ -40,7 +40,7 @@ from gateway.limits import Limits, Paid
 from gateway.metrics import ROUTES
 from gateway.reply import Answer, Replies
 from gateway.room import WaitingRoom
-from gateway.rooms import PASS_HEADER, Rooms
+from gateway.rooms import JOIN_BYTES_MAX, PASS_HEADER, Asker, Rooms
 
 Handler = Callable[[web.BaseRequest], Awaitable[Answer]]
 _GET: Final = ("GET", "HEAD")
@@ -98,6 +98,7 @@ class Front:
         self._bodies = Bodies(settings, clock, slot)
         self._cors = Cors(())
         self._rooms: Rooms | None = None
+        self._looks = self._joins = _NEVER  # how a request begins that `at_once` may answer, overload or not
         if room is not None:
             self._open(room)
         self.closes_connections = False
@@ -115,11 +116,12 @@ class Front:
             address_of=self._address,
         )
         self._cors = Cors(room.settings.cors_origins)
+        self._looks, self._joins = f"GET {rooms.place_path} ".encode(), f"POST {rooms.tickets_path} ".encode()
         browser = Browser(rooms, self._replies, self._bodies)
         self._routes |= {
             rooms.path: Route("sign", _GET, rooms.sign),
-            f"{rooms.path}/tickets": Route("tickets", _POST, rooms.tickets),
-            f"{rooms.path}/place": Route("place", _GET, rooms.place),
+            rooms.tickets_path: Route("tickets", _POST, rooms.tickets),
+            rooms.place_path: Route("place", _GET, rooms.place),
             f"{rooms.path}/passes": Route("passes", _POST, rooms.passes),
             browser.path: Route("page", (*_GET, *_POST), browser.page),
         }
@@ -133,37 +135,77 @@ class Front:
                 response = await handler(request)
             else:
                 response = self._other_method(name, methods, request)
-        except Refusal as refusal:
-            response = self._refuse(refusal)
         except ConnectionError:
             raise  # the client is gone; aiohttp closes what is left
-        except Exception as exc:  # noqa: BLE001 - the last door: a bug answers 500 and says nothing of itself
-            logs.error("a request failed", exc=exc, route=name)
-            # Nobody knows how far it came.
-            response = self._refuse(Refusal("internal", "an error that is ours", members={"outcome": "unknown"}, close=True))
+        except Exception as exc:  # noqa: BLE001 - the last door
+            response = self._failed(name, exc)
         headers = request.headers
-        if self.closes_connections or "Upgrade" in headers or ("Expect" in headers and not request.content.is_eof()):
+        if "Upgrade" in headers or ("Expect" in headers and not request.content.is_eof()):
             # Who was told no before its body need not send it: what comes next may be that body or not.
             # An offer to speak another protocol (Java's client and curl --http2 make one) is ignored, as RFC 9110 7.8 allows;
             # but the parser drops or keeps what follows such a request, so it is the last.
             response.force_close()
-        if self._cors.is_on and name in SHARED:  # without an Origin too: a cache may hand the answer to who has one
-            response.add_headers(self._cors.headers(headers.get("Origin", "")))
-        self._counts[name][response.status].add()
-        return response.as_response()
+        return self._finished(name, response, headers.get("Origin", "")).as_response()
 
-    @property
-    def is_open(self) -> bool:
-        """Nobody is turned away for overload now: no need to ask."""
-        return self._admission.is_open
+    def _finished(self, name: str, answer: Answer, origin: str) -> Answer:
+        """Counted, and with what a web page of elsewhere has to be told."""
+        if self.closes_connections:
+            answer.force_close()
+        if self._cors.is_on and name in SHARED:  # without an Origin too: a cache may hand the answer to who has one
+            answer.add_headers(self._cors.headers(origin))
+        self._counts[name][answer.status].add()
+        return answer
+
+    def _failed(self, name: str, exc: Exception) -> Answer:
+        """A refusal; or a bug, which answers 500 and says nothing of itself."""
+        if isinstance(exc, Refusal):
+            return self._refuse(exc)
+        logs.error("a request failed", exc=exc, route=name)
+        # Nobody knows how far it came.
+        return self._refuse(Refusal("internal", "an error that is ours", members={"outcome": "unknown"}, close=True))
+
+    # What is answered without a parser: most of all that comes at 06:00, and aiohttp's part of it would cost as much as ours
+
+    def may_answer(self, segment: bytes) -> bool:
+        """The quick look, whether `at_once` could have something to say."""
+        return segment.startswith((self._looks, self._joins)) or not self._admission.is_open
+
+    def at_once(self, segment: bytes, peer_address: str, *, is_kept: bool) -> bytes | Coroutine[Any, Any, Answer] | None:
+        """The whole answer to a request before it is even parsed, or what will make it, never raising; None: see `handle`.
+
+        Only for heads without anything odd, on connections that stay: whatever else there is to say, `handle` says it.
+        """
+        rooms = self._rooms
+        if self.closes_connections:
+            return None
+        if rooms is None or not segment.startswith((self._looks, self._joins)):
+            return self.turned_away(segment)
+        if segment.startswith(self._looks):
+            look = read_look(segment)
+            return None if look is None or not _is_host(look.host) else self._place_at_once(rooms, look)
+        plain = read_join(segment)
+        if plain is None or not _is_host(plain.host) or len(plain.body) > JOIN_BYTES_MAX:
+            return None
+        return self._join_at_once(rooms, plain, peer_address, is_kept=is_kept)
+
+    def _place_at_once(self, rooms: Rooms, look: PlainLook) -> bytes | None:
+        answer = rooms.place_at_once(look.ticket)
+        return None if answer is None else self._finished("place", answer, look.origin).text()
+
+    async def _join_at_once(self, rooms: Rooms, plain: PlainJoin, peer_address: str, *, is_kept: bool) -> Answer:
+        try:
+            address = self._client(peer_address, [plain.forwarded] if plain.forwarded else ())
+            answer = await rooms.join_at_once(plain, Asker(address, is_kept))
+        except Exception as exc:  # noqa: BLE001 - as in `handle`
+            answer = self._failed("tickets", exc)
+        return self._finished("tickets", answer, plain.origin)
 
     def turned_away(self, segment: bytes) -> bytes | None:
-        """The whole answer to a sync that overload refuses, before it is even parsed; None: see `handle`.
+        """The whole answer to a sync that overload refuses; None: see `handle`.
 
-        Parsing it, making a request of it and waking a handler costs more than all the rest of a refusal.  Only for
-        heads without anything odd, on connections that stay: whatever else there is to say, `handle` says it.
+        Parsing it, making a request of it and waking a handler costs more than all the rest of a refusal.
         """
-        head = None if self.closes_connections else read_plain(segment)
+        head = None if self.closes_connections else read_sync(segment)
         if head is None or head.body_bytes > self._settings.body_bytes_max or not _is_host(head.host):
             return None
         body_head = sized(head.body_bytes, self._settings.body_bytes_max, self._settings.gzip_ratio_max, is_gzip=head.is_gzip)
@@ -327,8 +369,10 @@ class Front:
     def _address(self, request: web.BaseRequest) -> str:
         """The client's address, as our own proxies tell it."""
         connection: Connection = request.protocol  # type: ignore[assignment]
-        forwarded = request.headers.getall("X-Forwarded-For", ())
-        return self._proxies.client(connection.peer.address, forwarded) if forwarded else connection.peer.address
+        return self._client(connection.peer.address, request.headers.getall("X-Forwarded-For", ()))
+
+    def _client(self, peer_address: str, forwarded: Sequence[str]) -> str:
+        return self._proxies.client(peer_address, forwarded) if forwarded else peer_address
 
     # Documents
 
@@ -399,4 +443,5 @@ _NOT_DURABLE: Final = {
     "none": "not sent to the store in time; nothing of this request was kept",
     "unknown": "not acknowledged in time; it may be stored all the same",
 }
+_NEVER: Final = b"\0"  # begins no request
 _NOWHERE: Final = Route("none", (), _nowhere)

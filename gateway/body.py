@@ -105,7 +105,7 @@ class Bodies:
             body = content.read_nowait()
         except (web.RequestPayloadError, HttpProcessingError):
             raise _broken() from None
-        return self._unfold(body, head)
+        return self.unfolded(body, head)
 
     async def small(self, request: web.BaseRequest, bytes_max: int) -> bytes:
         """A body of another kind than JSON: a form's.
@@ -131,9 +131,10 @@ class Bodies:
             body = await self._trickle(request.content, head.bytes_max)
         except (web.RequestPayloadError, HttpProcessingError):
             raise _broken() from None
-        return self._unfold(body, head)
+        return self.unfolded(body, head)
 
-    def _unfold(self, body: bytes, head: BodyHead) -> bytes:
+    def unfolded(self, body: bytes, head: BodyHead) -> bytes:
+        """What was sent, as it is read.  Raises Refusal: body-too-large, invalid-gzip, invalid-json (it is empty)."""
         if len(body) > head.bytes_max:
             raise _too_large(head.bytes_max)
         self._bytes.add(len(body))

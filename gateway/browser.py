@@ -64,7 +64,11 @@ class Browser:
             return self._replies.elsewhere(self.path, ())  # joined already, in another tab
         # The ticket is what this browser keeps, so nobody needs its join id again.
         join_id = UUID(bytes=secrets.token_bytes(16), version=_UUID4)
-        came = await self._rooms.admitted(request, self._rooms.room.office.join_hash(join_id))
+
+        async def join() -> bytes:
+            return self._rooms.room.office.join_hash(join_id)
+
+        came = await self._rooms.admitted(self._rooms.asker(request), 0, join)
         if isinstance(came, NoEntry):
             return self._shown(self._blank(request, "full"), 503, [("Retry-After", str(_FULL_RETRY_S))])
         cookies = [cookie(self._rooms.cookie, self._rooms.ticket_text(came.ticket), TICKET_S)]

@@ -2,11 +2,11 @@
 
 Decided here: what of aiohttp's handler of a connection is replaced.  How much a
 head may hold is decided in parser.py, who may connect and which deadlines run in
-connections.py.
+connections.py, and what is answered at once in accept.py.
 
     transport ─▶ Inlet ─▶ Connection ─▶ Parser ─▶ queue of 2 ─▶ accept.py
                               │ │
-                              │ └─▶ turned away at once, under overload
+                              │ └─▶ answered at once: places and joins; under overload, who is turned away
                               └─▶ Connections: caps, deadlines
 
 What is private in aiohttp and used here (3.14; tests/system/test_connections.py and test_hostile.py fail where it changes):
@@ -15,14 +15,16 @@ What is private in aiohttp and used here (3.14; tests/system/test_connections.py
   _msg_queue_resume_size parser is told by argument (parser.py)
   _messages              the queue; only looked at, and its last entry told to be the last
   _waiter                pending exactly while the handler waits for a request
-  _request_count         heads parsed, those turned away too; _request_in_progress: one is with accept.py
-  _next_keepalive_close_time  when an idle connection ends; moved on by a request that was turned away
+  _request_count         heads parsed, those answered at once too; _request_in_progress: one is with accept.py
+  _next_keepalive_close_time  when an idle connection ends; moved on by a request that was answered at once
   _keepalive_timeout     by so much
-  _task_handler          the handler's task, looked at once, when it is made
+  _task_handler          the handler's task, looked at once, when it is made; cancelled with an answer that ends the connection
+  _process_keepalive     ends an idle connection; not while an answer of which aiohttp knows nothing is being made
   _reading_paused        a body's reader holds more than it should; only looked at
 """
 
 import asyncio
+from collections.abc import Awaitable, Coroutine
 from typing import Any, Protocol, cast
 
 from aiohttp import web
@@ -34,17 +36,17 @@ from gateway.connections import Connections
 from gateway.core.address import Peer, peer_of
 from gateway.errors import Refusal
 from gateway.parser import QUEUE_MAX, Inlet, Parser
+from gateway.reply import Answer
 
 
 class Front(Protocol):
     """Who answers: accept.py."""
 
-    @property
-    def is_open(self) -> bool:
-        """Nobody is turned away at once now."""
+    def may_answer(self, segment: bytes) -> bool:
+        """The quick look, whether `at_once` could have something to say."""
 
-    def turned_away(self, segment: bytes) -> bytes | None:
-        """The whole answer to a request that is refused before it is one; None: parse it, and `handle` answers it."""
+    def at_once(self, segment: bytes, peer_address: str, *, is_kept: bool) -> bytes | Coroutine[Any, Any, Answer] | None:
+        """The whole answer to a request before it is one, or what will make it; None: parse it, and `handle` answers it."""
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to any other."""
@@ -53,7 +55,7 @@ class Front(Protocol):
 class Connection(RequestHandler):
     """aiohttp's handler of one connection, with our bounds around it."""
 
-    __slots__ = ("_connections", "_front", "_head_parser", "_is_refused", "_pipe", "peer")
+    __slots__ = ("_connections", "_front", "_head_parser", "_is_refused", "_pipe", "in_hand", "peer")
 
     def __init__(self, manager: web.Server, front: Front, connections: Connections, head_bytes_max: int, **kwargs: Any) -> None:
         super().__init__(manager, **kwargs)
@@ -64,6 +66,7 @@ class Connection(RequestHandler):
         self.peer: Peer = peer_of("")  # at the other end of the socket: where that is one of our proxies, not yet who asks
         self._pipe: asyncio.Transport | None = None
         self._is_refused = False
+        self.in_hand: asyncio.Task[None] | None = None  # an answer past aiohttp that is still being made: the next one waits for it
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are no asyncio.Transport by type, only by behaviour.
@@ -117,6 +120,9 @@ class Connection(RequestHandler):
         """The client will send no more.  True: keep the other way open for the answers it still waits for."""
         if self._is_refused or self.is_idle or not self._head_parser.body.is_eof():
             return False
+        if self.in_hand is not None and not self._messages and not self._request_in_progress:
+            self.in_hand.add_done_callback(lambda _: self.force_close())
+            return True
         if self._messages:
             message, payload = self._messages.pop()
             if isinstance(message, RawRequestMessage):
@@ -127,7 +133,7 @@ class Connection(RequestHandler):
         return True
 
     def data_received(self, data: bytes) -> None:
-        if self._is_refused or self._turned_away(data):
+        if self._is_refused or self._answered(data):
             return
         requests = self._request_count
         super().data_received(data)
@@ -136,28 +142,56 @@ class Connection(RequestHandler):
         if self._head_parser.is_within_head:
             self._connections.head_began(self, self._loop.time())
 
-    def _turned_away(self, data: bytes) -> bool:
-        """Answer at once what overload refuses, if this is the only request here and its connection stays."""
-        if self._front.is_open or not self._head_parser.is_between or not self.is_idle or self.writing_paused or self._pipe is None or self._pipe.is_closing():
+    def _answered(self, data: bytes) -> bool:
+        """Answer at once what needs no parser, if this is the only request here and its connection stays."""
+        if not self._front.may_answer(data) or not self._head_parser.is_between or not self.is_idle:
             return False
-        answer = self._front.turned_away(data)
+        if self.writing_paused or self._pipe is None or self._pipe.is_closing():
+            return False
+        answer = self._front.at_once(data, self.peer.address, is_kept=self._request_count > 0)
         if answer is None:
             return False
         self._request_count += 1
-        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-        self._pipe.write(answer)
         self._connections.head_ended(self)
+        if isinstance(answer, bytes):
+            self._wrote(answer)
+        else:
+            self.in_hand = self._loop.create_task(self._answer(answer))
         return True
+
+    async def _answer(self, making: Awaitable[Answer]) -> None:
+        """Write it when it is made, whatever has come meanwhile."""
+        try:
+            answer = await making
+        finally:
+            self.in_hand = None
+        if self._pipe is None or self._pipe.is_closing():
+            return  # nobody listens any more
+        self._wrote(answer.text())
+        if answer.keep_alive is False:
+            self.force_close()
+            if self._task_handler is not None:
+                self._task_handler.cancel()  # what has come behind it is not heard
+
+    def _wrote(self, answer: bytes) -> None:
+        assert self._pipe is not None
+        self._pipe.write(answer)
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+
+    def _process_keepalive(self) -> None:
+        if self.in_hand is not None:  # nothing that aiohttp knows of
+            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        super()._process_keepalive()
 
     @property
     def is_idle(self) -> bool:
         """No request is in hand, and none waits to be."""
-        return self._request_count == 0 or ((waiter := self._waiter) is not None and not waiter.done())
+        return self.in_hand is None and (self._request_count == 0 or ((waiter := self._waiter) is not None and not waiter.done()))
 
     @property
     def is_busy(self) -> bool:
         """A request is being handled, or waits for it."""
-        return self._request_in_progress or bool(self._messages)
+        return self._request_in_progress or bool(self._messages) or self.in_hand is not None
 
     @property
     def is_due(self) -> bool:
@@ -187,7 +221,7 @@ class PublicServer(web.Server):
 
     def __init__(self, front: Front, connections: Connections, settings: Http) -> None:
         super().__init__(
-            front.handle,
+            self._handle,
             access_log=None,
             keepalive_timeout=settings.keepalive_s,
             lingering_time=settings.lingering_s,
@@ -196,6 +230,15 @@ class PublicServer(web.Server):
         self._ours = connections
         self._head_bytes_max = settings.head_bytes_max
         self._buffer = memoryview(bytearray(settings.head_bytes_max))
+
+    def _handle(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+        """In the order of the requests."""
+        connection = cast("Connection", request.protocol)
+        return self._front.handle(request) if connection.in_hand is None else self._after(connection.in_hand, request)
+
+    async def _after(self, earlier: "asyncio.Task[None]", request: web.BaseRequest) -> web.StreamResponse:
+        await asyncio.wait([earlier])
+        return await self._front.handle(request)
 
     def __call__(self) -> Inlet:  # type: ignore[override]  # whoever calls this wants a protocol, and gets one
         return Inlet(Connection(self, self._front, self._ours, self._head_bytes_max, loop=self._loop, **self._kwargs), self._buffer)

@@ -55,6 +55,10 @@ class Answer:
         """Further headers, each line ended."""
         self.head += lines
 
+    def text(self, connection: bytes = b"") -> bytes:
+        """All of it.  Args: connection: a line on what becomes of it, where it is kept; none: HTTP/1.1 keeps it by default."""
+        return b"%b%b\r\n%b" % (self.head, b"Connection: close\r\n" if self.keep_alive is False else connection, self.body)
+
     async def prepare(self, request: web.BaseRequest) -> None:
         """Write all of it; nothing is left for `write_eof`.  Raises ConnectionResetError where nobody listens any more."""
         if self.keep_alive is None:
@@ -62,13 +66,9 @@ class Answer:
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client is gone")
-        connection = b""  # HTTP/1.1 keeps it by default
-        if not self.keep_alive:
-            connection = b"Connection: close\r\n"
-        elif request.version == HttpVersion10:
-            connection = b"Connection: keep-alive\r\n"
-        body = b"" if request.method == "HEAD" else self.body
-        transport.write(b"%b%b\r\n%b" % (self.head, connection, body))
+        if request.method == "HEAD":
+            self.body = b""
+        transport.write(self.text(b"Connection: keep-alive\r\n" if request.version == HttpVersion10 else b""))
         if request.protocol.writing_paused:
             # A client that pipelines and does not read must not fill our memory.
             # connections.py bounds how long.

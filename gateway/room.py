@@ -379,8 +379,8 @@ class WaitingRoom:
         told_to: list[Joined | Refused] = [Refused(Reason.FULL)] * len(items)
         for index, answer in zip(order, answers, strict=True):
             told_to[index] = answer
-            if isinstance(answer, Joined) and answer.place >= self._seen.tail:
-                self._seen = self._seen._replace(tail=answer.place + 1)
+        tail = max([answer.place + 1 for answer in answers if isinstance(answer, Joined)], default=0)
+        self._seen = self._seen._replace(tail=max(self._seen.tail, tail))
         return told_to
 
     async def _ask_door(self, places: Sequence[int]) -> Sequence[Slot | Refused]:

@@ -8,12 +8,15 @@ Decided here: what each call reads of a request and what it is told.  Not decide
     GET  /v1/rooms/{room}/place     Waiting-Room-Ticket, or the page's cookie; no round trip
     POST /v1/rooms/{room}/passes    the same; held until the turn → 201, or 429 not-your-turn
     GET  /v1/rooms/{room}           the sign over the door
+
+Joins and questions for a place are most of what comes, and nearly always plain (core/head.py): then accept.py
+asks `join_at_once` and `place_at_once`, which say the same.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -21,9 +24,10 @@ from aiohttp import web
 from msgspec import Struct
 
 from gateway.admit import Admission
-from gateway.body import Bodies, BodyHead, read_head
+from gateway.body import Bodies, BodyHead, read_head, sized
 from gateway.config import Http
 from gateway.connection import Connection
+from gateway.core.head import PlainJoin
 from gateway.core.overload import End
 from gateway.core.place import Answer as Told
 from gateway.core.place import share_of
@@ -37,7 +41,7 @@ from gateway.room import Came, NoEntry, Through, Wait, WaitingRoom
 TICKET_HEADER: Final = "Waiting-Room-Ticket"
 PASS_HEADER: Final = "Waiting-Room-Pass"  # noqa: S105 - a name
 TICKET_S: Final = 7 * 86_400  # a browser keeps the place as long as a line may last
-_JOIN_BYTES_MAX: Final = 1_024
+JOIN_BYTES_MAX: Final = 1_024
 _PROVISIONAL_POLL_S: Final = 5.0  # give or take half: else all of an outage would come at once
 _SIGN_MAX_AGE_S: Final = 1
 _UUID4: Final = 4
@@ -81,6 +85,13 @@ class SignDocument(Struct, frozen=True):
 _join = msgspec.json.Decoder(Join).decode
 
 
+class Asker(NamedTuple):
+    """Who sends a request, as far as overload and quotas ask."""
+
+    address: str
+    is_kept: bool  # the connection has had one before
+
+
 class Rooms:
     """The calls of one room in one worker."""
 
@@ -107,17 +118,36 @@ class Rooms:
         self._address_of = address_of
         name = room.settings.name
         self.path = f"/v1/rooms/{name}"
+        self.tickets_path, self.place_path = f"{self.path}/tickets", f"{self.path}/place"
         self.cookie = f"__Host-ticket-{name}"
         self._signed: Sign | None = None  # what the next two were made of
         self._sign, self._etag = b"", ""
-        self._location = (("Location", f"{self.path}/place"),)
+        self._location = (("Location", self.place_path),)
         self._link = (("Link", f'<{self.path}>; rel="up"'),)
 
     # The calls
 
     async def tickets(self, request: web.BaseRequest) -> Answer:
         """Join the line."""
-        came = await self.admitted(request)
+        head = read_head(request.headers, JOIN_BYTES_MAX, self._settings.gzip_ratio_max)
+
+        async def join() -> bytes:
+            body = self._bodies.whole(request, head)
+            return self._join_hash(await self._read(request, head) if body is None else body)
+
+        return await self._ticket(self.asker(request), head, join)
+
+    async def join_at_once(self, plain: PlainJoin, asker: Asker) -> Answer:
+        """`tickets`, of a request that is plain and whole."""
+        head = sized(len(plain.body), JOIN_BYTES_MAX, self._settings.gzip_ratio_max, is_gzip=plain.is_gzip)
+
+        async def join() -> bytes:
+            return self._join_hash(self._bodies.unfolded(plain.body, head))
+
+        return await self._ticket(asker, head, join)
+
+    async def _ticket(self, asker: Asker, head: BodyHead, join: Callable[[], Awaitable[bytes]]) -> Answer:
+        came = await self.admitted(asker, head.unfolded_bytes_max, join)
         if isinstance(came, NoEntry):
             raise Refusal("line-full", "as many wait as this line takes", retry_after_s=self._admission.retry_after_s())
         through = await self.room.enter(came)
@@ -126,22 +156,15 @@ class Rooms:
             return self._replies.json(status, self._placed(came.ticket, text), self._location)
         return self._replies.json(status, {"ticket": text, **self._told(came.ticket, through)}, self._location)
 
-    async def admitted(self, request: web.BaseRequest, join: bytes | None = None) -> Came | NoEntry:
-        """A place, if overload and quotas let this one join.  Args: join: of the page's join; None: it is in the body.
+    async def admitted(self, asker: Asker, body_bytes: int, join: Callable[[], Awaitable[bytes]]) -> Came | NoEntry:
+        """A place, if overload and quotas let this one join.  Args: join: its hash, not asked for before they do.
 
         Not counted as in flight while it is held for its slot: that time is the door's, not the store's.
         """
-        connection: Connection = request.protocol  # type: ignore[assignment]
-        head = None if join is not None else read_head(request.headers, _JOIN_BYTES_MAX, self._settings.gzip_ratio_max)
-        address = self._address_of(request)
-        cost_bytes = self._admission.admit("joins", 0 if head is None else head.unfolded_bytes_max, address, is_kept=connection.is_kept)
+        cost_bytes = self._admission.admit("joins", body_bytes, asker.address, is_kept=asker.is_kept)
         try:
-            await self._limits.charge("joins", address)
-            if head is not None:
-                body = self._bodies.whole(request, head)
-                join = self._join_hash(await self._read(request, head) if body is None else body)
-            assert join is not None
-            return await self.room.join(join)
+            await self._limits.charge("joins", asker.address)
+            return await self.room.join(await join())
         finally:
             self._admission.done(cost_bytes, End.IGNORED, 0.0)
 
@@ -152,6 +175,13 @@ class Rooms:
         if isinstance(ticket, Provisional):
             ticket = await self.room.placed(ticket)
             return self._replies.json(200, {"ticket": self.ticket_text(ticket), **self._told(ticket)}, self.kept(request, ticket))
+        return self._replies.json(200, self._placed(ticket))
+
+    def place_at_once(self, text: str) -> Answer | None:
+        """`place`, where nothing but that is to be said; None: ask there."""
+        ticket = self.room.office.read_ticket(text)
+        if self._admission.is_draining or not isinstance(ticket, Ticket) or self.is_revoked(ticket):
+            return None
         return self._replies.json(200, self._placed(ticket))
 
     async def passes(self, request: web.BaseRequest) -> Answer:
@@ -212,6 +242,11 @@ class Rooms:
         return Refusal("not-your-turn", "the place is kept", retry_after_s=answer.retry_after_s, members=members)
 
     # Who asks
+
+    def asker(self, request: web.BaseRequest) -> Asker:
+        """Of an ordinary request."""
+        connection: Connection = request.protocol  # type: ignore[assignment]
+        return Asker(self._address_of(request), connection.is_kept)
 
     def ticket_text(self, ticket: Ticket | Provisional) -> str:
         """Signed."""

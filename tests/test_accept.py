@@ -410,7 +410,7 @@ async def pressed(w: World) -> None:
                 w.admission.admit("syncs", 0, f"more {n}")
         await asyncio.sleep(0.15)
         w.admission.lagged(0.0)
-    assert [w.front.is_open] == [False]
+    assert [w.admission.is_open] == [False]
 
 
 def refused(w: World) -> tuple[int, int, int]:

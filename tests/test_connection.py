@@ -1,9 +1,9 @@
-"""Who is turned away before it is parsed, and who never is.  All else of a connection: system/test_connections.py."""
+"""Who is answered before it is parsed, and who never is.  All else of a connection: system/test_connections.py."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import pytest
@@ -12,8 +12,8 @@ from aiohttp import web
 from gateway.config import Http
 from gateway.connection import PublicServer
 from gateway.connections import Connections
-from gateway.core.head import read_plain
-from gateway.reply import Replies
+from gateway.core.head import read_sync
+from gateway.reply import Answer, Replies
 from tests.fakes import new_slot
 
 NO: Final = b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"
@@ -22,23 +22,34 @@ SYNC: Final = b"POST /v1/syncs HTTP/1.1\r\nHost: gateway\r\nAuthorization: Beare
 
 
 class Desk:
-    """A front that turns all away while it is pressed, and serves slowly where it is told to."""
+    """A front that turns all away while it is pressed, but those whose answer is slow; and serves slowly where it is told to."""
 
     def __init__(self) -> None:
         self.is_open = False
         self.asked = 0
         self.handled = 0
-        self.may_answer = asyncio.Event()
-        self.may_answer.set()
+        self.closes = False
+        self.may_go_on = asyncio.Event()
+        self.may_go_on.set()
 
-    def turned_away(self, segment: bytes) -> bytes | None:
-        head = read_plain(segment)
+    def may_answer(self, segment: bytes) -> bool:
+        return bool(segment) and not self.is_open
+
+    def at_once(self, segment: bytes, peer_address: str, *, is_kept: bool) -> bytes | Coroutine[Any, Any, Answer] | None:
+        assert (peer_address, is_kept) in {("127.0.0.1", False), ("127.0.0.1", True)}
+        head = read_sync(segment)
         self.asked += head is not None
-        return None if head is None or head.authorization == "let through" else NO
+        if head is None or head.authorization == "let through":
+            return None
+        return self._made() if head.authorization == "slow" else NO
+
+    async def _made(self) -> Answer:
+        await self.may_go_on.wait()
+        return Answer(201, b"HTTP/1.1 201 Made\r\nContent-Length: 0\r\n", b"", closes=self.closes)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         self.handled += 1
-        await self.may_answer.wait()
+        await self.may_go_on.wait()
         await request.read()
         return web.Response(status=202)
 
@@ -147,14 +158,14 @@ async def test_answers_keep_the_order_of_their_requests() -> None:
         writer.write(SYNC + SYNC)
         assert await statuses(reader, 2) == [202, 202]
         desk.is_open = True
-        desk.may_answer.clear()
+        desk.may_go_on.clear()
         writer.write(SYNC)
         while desk.handled < 3:
             await asyncio.sleep(0.001)
         desk.is_open = False
         writer.write(SYNC)
         await asyncio.sleep(0.05)
-        desk.may_answer.set()
+        desk.may_go_on.set()
         assert await statuses(reader, 2) == [202, 202]
         assert desk.asked == 0
 
@@ -178,3 +189,74 @@ async def test_who_was_turned_away_has_had_a_request() -> None:
         connections.sweep(asyncio.get_running_loop().time() + 3_600)
         writer.write(SYNC)
         assert await status(reader) == 503
+
+
+SLOW: Final = SYNC.replace(b"Bearer t", b"slow")
+
+
+async def test_what_comes_while_an_answer_is_made_waits_for_it() -> None:
+    desk = Desk()
+    async with served(desk) as (reader, writer, _):
+        for behind in (SYNC, SLOW, SYNC + SLOW, SYNC[:30]):
+            desk.may_go_on.clear()
+            writer.write(SLOW)
+            await asyncio.sleep(0.02)
+            writer.write(behind)
+            await asyncio.sleep(0.02)
+            desk.may_go_on.set()
+            writer.write(SYNC[30:] if behind == SYNC[:30] else b"")
+            assert await statuses(reader, 1 + max(1, behind.count(b"{}"))) == [201] + [202] * max(1, behind.count(b"{}"))
+        assert (desk.asked, desk.handled) == (4, 5)
+        writer.write(SYNC)
+        assert await status(reader) == 503
+
+
+async def test_who_will_send_no_more_hears_the_answer_that_is_being_made() -> None:
+    for behind, wanted in ((b"", [201]), (SYNC, [201, 202])):
+        desk = Desk()
+        async with served(desk) as (reader, writer, _):
+            desk.may_go_on.clear()
+            writer.write(SLOW)
+            await asyncio.sleep(0.02)
+            writer.write(behind)
+            await asyncio.sleep(0.02)
+            writer.write_eof()
+            await asyncio.sleep(0.02)
+            desk.may_go_on.set()
+            assert await statuses(reader, len(wanted)) == wanted
+            assert await asyncio.wait_for(reader.read(), 5) == b""
+
+
+async def test_behind_an_answer_that_ends_the_connection_nothing_is_heard() -> None:
+    desk = Desk()
+    async with served(desk) as (reader, writer, _):
+        desk.closes = True
+        desk.may_go_on.clear()
+        writer.write(SLOW)
+        await asyncio.sleep(0.02)
+        writer.write(SYNC)
+        await asyncio.sleep(0.02)
+        desk.may_go_on.set()
+        told = await asyncio.wait_for(reader.read(), 5)
+        assert told.count(b"HTTP/1.1") == told.count(b"Connection: close\r\n") == 1
+        assert desk.handled == 0
+
+
+async def test_a_connection_is_busy_and_not_idle_while_an_answer_is_made() -> None:
+    """However long: it is neither closed for its idle time nor by a drain; and who has gone meanwhile is no trouble."""
+    desk = Desk()
+    async with served(desk, msgspec.structs.replace(SETTINGS, keepalive_s=0.1)) as (reader, writer, connections):
+        desk.may_go_on.clear()
+        writer.write(SLOW)
+        await asyncio.sleep(0.35)
+        connections.sweep(asyncio.get_running_loop().time() + 3_600)
+        desk.may_go_on.set()
+        assert await status(reader) == 201
+        desk.may_go_on.clear()
+        writer.write(SLOW)
+        await asyncio.sleep(0.02)
+        writer.transport.abort()
+        await asyncio.sleep(0.02)
+        desk.may_go_on.set()
+        await asyncio.sleep(0.02)
+        assert desk.asked == 2

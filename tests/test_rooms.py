@@ -28,6 +28,12 @@ JOINS: Final = config.LimitPolicy("joins", "joins", (config.LimitRule("address",
 OTHER_KEY: Final = [Key("t9", b"x" * 32)]
 
 
+@pytest.fixture(autouse=True, params=[False, True], ids=["parsed", "at-once"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One exam for both ways: a plain request is told what any other is."""
+    monkeypatch.setattr(Entrance, "asks_at_once", request.param)
+
+
 def join_id(number: int) -> str:
     return f"0190a6f0-0000-4000-8000-{number:012d}"
 
@@ -53,6 +59,23 @@ async def apply(door: Entrance, signup_id: str = SIGNUP_ID, **headers: Any) -> T
 
 
 # The calls
+
+
+@in_virtual_time
+async def test_what_is_plain_and_most_of_all_that_comes_needs_no_parser(tmp_path: Path) -> None:
+    async with entrance(tmp_path) as door:
+        [ticket] = await crowd(door, 1)
+        for text in (ticket, "", "x", OFFICE.provisional(b"x" * 8, 0)):
+            await door.ask("GET", f"{ROOM}/place", Waiting_Room_Ticket=text)  # who has no place yet may need the store
+        await door.ask("POST", f"{ROOM}/tickets", b" " * 1_025, Content_Type=JSON)
+        await door.ask("POST", f"{ROOM}/tickets", b"{", Content_Type=JSON)  # comes whole: refused as any other
+        for method, path in (("GET", ROOM), ("POST", f"{ROOM}/passes"), ("GET", f"{ROOM}/place?x"), ("HEAD", f"{ROOM}/place"), ("GET", "/v1/rooms/x/place")):
+            await door.ask(method, path, Waiting_Room_Ticket=ticket)
+        assert door.answered_at_once == (3 if door.asks_at_once else 0)
+        door.front.closes_connections = True
+        told = await door.ask("GET", f"{ROOM}/place", Waiting_Room_Ticket=ticket)
+        assert (told.status, told.headers["Connection"]) == (200, "close")
+        assert door.answered_at_once == (3 if door.asks_at_once else 0)
 
 
 @in_virtual_time
@@ -245,6 +268,15 @@ async def test_quotas_and_a_full_line_and_a_drain_are_said_with_when_to_come(tmp
             assert (await door.ask(method, f"{ROOM}/{path}", Waiting_Room_Ticket=ticket)).status in (200, 201, 429)
         kept = await door.ask("POST", f"{ROOM}/tickets", json.dumps({"join_id": join_id(1)}).encode(), is_kept=True, Content_Type=JSON)
         assert kept.code == "draining"
+
+
+@in_virtual_time
+async def test_the_quota_is_of_whom_our_proxy_names(tmp_path: Path) -> None:
+    async with entrance(tmp_path, JOINS) as door:
+        bodies = [json.dumps({"join_id": join_id(number)}).encode() for number in range(4)]
+        hops = ["192.0.2.7", "203.0.113.9, 192.0.2.7", "192.0.2.7", "192.0.2.8"]
+        told = [await door.ask("POST", f"{ROOM}/tickets", body, Content_Type=JSON, X_Forwarded_For=hop) for body, hop in zip(bodies, hops, strict=True)]
+        assert [answer.status for answer in told] == [201, 201, 429, 201]
 
 
 @in_virtual_time
