@@ -43,9 +43,9 @@ complete the form, lag target 2,000.  How much of downstream was used over 20 mi
 
 From the floor of 10/s it uses nine tenths of 200/s after 130 s when the meter is given what downstream takes, after
 360 s when it knows nothing (590 s without the probe): give it what a rehearsal showed.  Twice the truth costs a lag of 7,700, once.
-60/s, then 20/s, then 100/s, each for three minutes, form 30 s: 0.93 used with a target of 1,000, 0.79 with 200; without the probe
+60/s, then 20/s, then 100/s, each for three minutes, form 30 s: 0.93 used with a target of 1,000, 0.77 with 200; without the probe
 0.93 and 0.68, and with 200 it never found the 100/s.  A larger probe finds faster and pays in lag: from nothing and with
-that small target 1.25 uses 0.51 and costs a lag of 3,000 once, 1.5 uses 0.66 and costs 5,700.
+that small target 1.25 uses 0.50 and costs a lag of 2,600 once, 1.5 uses 0.65 and costs 5,100.
 """
 
 from collections import deque
@@ -74,7 +74,6 @@ class Policy(NamedTuple):
     """The numbers, each with its reason."""
 
     lag_target: int = 2_000  # sign-ups waiting downstream: ten seconds of 200/s, so that it never idles between two polls of its own
-    work_min_s: float = 5.0  # and at least so much work, or nobody would see what it takes: clients commit each five seconds
     probe: float = 1.3  # times what it consumes, where it wants for people: nobody knows what it would take; a form later that is shown
     horizon_s: float = 30.0  # shorter follows the noise of commits; longer climbs slowly from nothing
     trim_min: float = 0.5  # of what it takes: a long lag goes in the time it came, and the door does not shut behind it
@@ -133,8 +132,7 @@ Law = Callable[[Policy, Reading, float], float]
 def feed_forward(policy: Policy, reading: Reading, _rate_per_s: float) -> float:
     """What downstream takes, trimmed so that lag and people on their way reach their targets within the horizon."""
     takes_per_s = reading.takes_per_s if reading.is_busy else max(reading.takes_per_s, policy.probe * reading.consumed_per_s)
-    lag_target = max(policy.lag_target, policy.work_min_s * takes_per_s)
-    missing = lag_target - reading.lag + takes_per_s * reading.form_s - reading.on_way
+    missing = policy.lag_target - reading.lag + takes_per_s * reading.form_s - reading.on_way
     return max(takes_per_s + missing / policy.horizon_s, takes_per_s * policy.trim_min) / reading.signups_per_pass
 
 
