@@ -47,6 +47,7 @@ from gateway.ops.server import STATES, Readiness, runner
 from gateway.pacer import Pacer
 from gateway.room import MARGIN, files_in, office, store_of
 
+WORKER: Final = ("-m", "gateway", "worker")  # and the number of its end of the control socket
 _BACKOFF_S: Final = (0.0, 0.5, 1.0, 2.0, 5.0)
 _LIVED_S: Final = 10.0  # a worker that lived so long starts its successor without waiting
 _ORPHANED_S: Final = 1.0  # a listener without its worker for so long goes to a living one
@@ -233,7 +234,7 @@ class Supervisor:
 
     async def _spawn(self, theirs: socket.socket) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gateway", "worker", str(theirs.fileno())),
+            *(sys.executable, *WORKER, str(theirs.fileno())),
             pass_fds=(theirs.fileno(), self._board.fd, *self._listeners.fds),
             stdin=asyncio.subprocess.DEVNULL,
             # A terminal sends Ctrl-C to its whole process group: that is ours to hear, and ours to pass on.
