@@ -7,7 +7,10 @@ BIN := $(VENV)/bin
 DATA ?= var
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-pages check format bench bench-take bench-limits bench-overload bench-room bench-line docs lock clean
+SCENARIO ?= smoke
+SIMULATE ?= --people 1000000
+
+.PHONY: help run test test-pages check rehearse rehearse-at rehearse-all capacity simulate format bench bench-take bench-limits bench-overload bench-room bench-line bench-arrivals docs lock clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -36,6 +39,21 @@ format: $(VENV)/.dev ## Format the sources
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix-only --quiet .
 
+rehearse: $(VENV)/.dev ## Play SCENARIO (smoke, dec18, ...) against a stack of our own; ends with a verdict and a report
+	@$(BIN)/python -m loadtests.rehearse $(SCENARIO) $(REHEARSE)
+
+rehearse-at: $(VENV)/.dev ## The same against a gateway that is there: URL=https://... REHEARSE="--tokens FILE"
+	@$(BIN)/python -m loadtests.rehearse $(SCENARIO) --url $(URL) $(REHEARSE)
+
+rehearse-all: $(VENV)/.dev ## Play every scenario but the soak; each has to end as it expects; about three quarters of an hour
+	@$(BIN)/python -m loadtests.rehearse_all $(REHEARSE)
+
+capacity: $(VENV)/.dev ## Find what a worker takes and how many are needed: CAPACITY="--people 1000000 --minutes 60"
+	@$(BIN)/python -m loadtests.capacity $(CAPACITY)
+
+simulate: $(VENV)/.dev ## Play SCENARIO with a million people in virtual time; minutes
+	@$(BIN)/python -m loadtests.simulate --scenario $(SCENARIO) $(SIMULATE)
+
 bench: $(VENV)/.dev ## Measure the path against bare aiohttp and two peers; BENCH="--against HEAD~1" compares commits
 	@$(BIN)/python -m benchmarks.bench_path $(BENCH)
 
@@ -53,6 +71,9 @@ bench-room: $(VENV)/.dev ## Measure what a million people in the waiting room co
 
 bench-line: $(VENV)/.dev ## Measure the waiting room: a place's cost, the door under a crowd, its pace; about eight minutes
 	@$(BIN)/python -m benchmarks.bench_line $(BENCH)
+
+bench-arrivals: $(VENV)/.dev ## Measure how many open arrivals a second the rehearsals' generator sends from one core; a minute and a half
+	@$(BIN)/python -m benchmarks.bench_arrivals $(BENCH)
 
 docs: $(VENV)/.dev ## Generate schemas and reference pages from the types
 	@$(BIN)/python -m gateway.openapi --write

@@ -7,7 +7,7 @@
     a  GET place beside a bare aiohttp GET, interleaved on one core; what it asks of Redis
     b  POST tickets, each of somebody new, beside a bare aiohttp POST, likewise
     c  2,000 people before a door of 50/s, two workers.  35 % leave without a word, 15 % sleep, 60 % are cut off once and return at
-       once.  The line of loadtests/simulate.py takes 800 s and its people sleep 30-300 s; this one takes 40 s, and they sleep
+       once.  The line of loadtests/simulate takes 800 s and its people sleep 30-300 s; this one takes 40 s, and they sleep
        a tenth of that: a twentieth would not be noticed, for presence is counted in windows of four seconds all the same
     d  the same, and 500 clients that knock twice a second whatever they are told
     e  the pace in a closed loop: downstream takes 60/s, then 20/s, then 100/s; 30 s between pass and sign-up

@@ -53,6 +53,9 @@ class Walked(Struct, array_like=True):
     has_moved: bool = False  # another place than before
     knocks: int = 0
     failed: str = ""
+    estimated_s: float = -1.0  # the first p50_s that they were told; below 0: none
+    stream: int = 0  # of a rehearsal
+    arrival: int = 0
 
 
 @dataclass
@@ -147,7 +150,7 @@ async def _step(person: Person, session: aiohttp.ClientSession, base: str, seen:
     except (aiohttp.ClientError, TimeoutError) as exc:
         seen.errors.append(repr(exc))
         return phone.missed()
-    _note(phone, walked)
+    note(phone, walked)
     if phone.known.ticket:
         seen.places[phone.known.join_id] = phone.known.ticket
     if phone.known.pass_text:
@@ -162,7 +165,8 @@ async def _step(person: Person, session: aiohttp.ClientSession, base: str, seen:
     return min(wait_s, person.pause_s)
 
 
-def _note(phone: Phone, walked: Walked) -> None:
+def note(phone: Phone, walked: Walked) -> None:
+    """Write down where they stand after an answer."""
     now_s = time.time()
     if phone.known.ticket and is_placed(phone.known.ticket):
         place = place_in(phone.known.ticket)
@@ -173,6 +177,8 @@ def _note(phone: Phone, walked: Walked) -> None:
         walked.done_s = now_s
     elif not phone.known.pass_text:
         walked.called_s = (walked.called_s or now_s) if phone.state == "called" else 0.0
+    if walked.estimated_s < 0 and phone.told.get("p50_s") is not None:
+        walked.estimated_s = float(phone.told["p50_s"])
 
 
 # A crowd

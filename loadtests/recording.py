@@ -65,7 +65,7 @@ class Process(Struct, frozen=True):
 
     number: int
     meant: int  # arrivals that were its to send
-    meant_sha256: str  # of their instants, as shapes.py has them
+    meant_sha256: str  # of all processes' instants together, as shapes.py has them: the same in each
     sent: int
     began_s: float  # of the epoch: the rehearsal's second 0
     cpu_share: float  # of one core, while arrivals came

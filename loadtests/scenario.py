@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
+import tomli_w
 from msgspec import Meta, Struct
 
 SCENARIOS: Final = Path(__file__).parent / "scenarios"
@@ -50,7 +51,7 @@ class ScenarioError(Exception):
     """Exit code 2: what is wrong, and in which file."""
 
 
-class Scale(Struct, frozen=True, forbid_unknown_fields=True):
+class Scale(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """How a city's day fits a machine."""
 
     people: Annotated[float, Meta(gt=0)] = 1.0  # one of so many is sent
@@ -65,7 +66,7 @@ class Segment(Struct, frozen=True, array_like=True):
     to_per_s: PerSecond
 
 
-class Burst(Struct, frozen=True, forbid_unknown_fields=True):
+class Burst(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """People whose clocks say the same: at once, or spread evenly over a jitter.  Their own jitter is not compressed by [scale]."""
 
     people: Annotated[int, Meta(ge=1)]
@@ -73,7 +74,7 @@ class Burst(Struct, frozen=True, forbid_unknown_fields=True):
     jitter_s: Seconds = 0.0
 
 
-class Manners(Struct, frozen=True, forbid_unknown_fields=True):
+class Manners(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What shares of the people do besides obeying `poll_after_s` and Retry-After; the rest obeys."""
 
     impatient: Share = 0.0  # ask every two seconds, whatever they are told
@@ -88,7 +89,7 @@ class Manners(Struct, frozen=True, forbid_unknown_fields=True):
     form_s: Seconds = 10.0  # between pass and sign-up, on average (log-normal, σ 0.4)
 
 
-class Stream(Struct, frozen=True, forbid_unknown_fields=True):
+class Stream(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One kind of arrivals."""
 
     name: Name
@@ -102,7 +103,7 @@ class Stream(Struct, frozen=True, forbid_unknown_fields=True):
     days_back: Annotated[int, Meta(ge=0, le=30)] = 0  # syncs: of the first sample; the next one's day is the one after
 
 
-class Phase(Struct, frozen=True, forbid_unknown_fields=True):
+class Phase(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A part of the time."""
 
     name: Name
@@ -110,7 +111,7 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True):
     to_s: Seconds
 
 
-class Planned(Struct, frozen=True, forbid_unknown_fields=True):
+class Planned(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A fault, `times` times, `every_s` apart."""
 
     what: Fault
@@ -125,7 +126,7 @@ class Planned(Struct, frozen=True, forbid_unknown_fields=True):
         return (self.at_s + number * self.every_s for number in range(self.times))
 
 
-class Slo(Struct, frozen=True, forbid_unknown_fields=True):
+class Slo(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A bound."""
 
     metric: str
@@ -138,7 +139,7 @@ class Slo(Struct, frozen=True, forbid_unknown_fields=True):
         return (self.at_most is None or measured <= self.at_most) and (self.at_least is None or measured >= self.at_least)
 
 
-class Downstream(Struct, frozen=True, forbid_unknown_fields=True):
+class Downstream(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A consumer of sign-ups that becomes slower the more waits for it (usl.py)."""
 
     per_s: Annotated[float, Meta(gt=0, le=100_000)]  # at the knee, its most
@@ -146,16 +147,16 @@ class Downstream(Struct, frozen=True, forbid_unknown_fields=True):
     contention: Share = 0.02  # σ of the universal scalability law, per unit of the knee: 0 rises in a straight line
 
 
-class Gateway(Struct, frozen=True, forbid_unknown_fields=True):
+class Gateway(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What is rehearsed, where it is ours to start."""
 
     workers: Annotated[int, Meta(ge=1, le=64)] = 2
     settings: dict[str, Any] = {}  # tables of gateway.toml; the room's consumer group, epoch and topic are the rehearsal's
-    slow_ack_ms: Annotated[float, Meta(ge=0, le=10_000)] = 0.0  # so long a batch waits for its acknowledgement: sets what can be served
+    records_per_s: Annotated[float, Meta(ge=0, le=1_000_000)] = 0.0  # all workers together get so many acknowledged, and no more; 0: what Kafka takes
     loses_one: bool = False  # acknowledges one event that it never sends.  A self-test: the ledgers must say so
 
 
-class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
+class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A rehearsal, whole."""
 
     title: str
@@ -187,8 +188,11 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
         return found.from_s, found.to_s
 
 
-def load(name: str, metrics: frozenset[str]) -> Scenario:
+def load(name: str, metrics: frozenset[str] | None) -> Scenario:
     """Read one of SCENARIOS by name, or any file by its path.
+
+    Args:
+        metrics: those there are; None: nobody judges here, as in the generator.
 
     Raises:
         ScenarioError: there is none, it is no TOML, a field is unknown or out of bounds, a metric or phase does not exist.
@@ -204,10 +208,12 @@ def load(name: str, metrics: frozenset[str]) -> Scenario:
     problems = list(_problems(found, metrics, path.parent))
     if problems:
         raise ScenarioError(f"{path}: {'; '.join(problems)}")
-    return msgspec.structs.replace(found, name=path.stem)
+    # Whole paths, so that a copy of the scenario elsewhere finds them too.
+    streams = [msgspec.structs.replace(stream, times=str((path.parent / stream.times).resolve())) if stream.times else stream for stream in found.streams]
+    return msgspec.structs.replace(found, name=path.stem, streams=streams)
 
 
-def _problems(scenario: Scenario, metrics: frozenset[str], folder: Path) -> Iterator[str]:
+def _problems(scenario: Scenario, metrics: frozenset[str] | None, folder: Path) -> Iterator[str]:
     """What types cannot say."""
     phases = [phase.name for phase in scenario.phases]
     for what, names in (("phases", phases), ("streams", [stream.name for stream in scenario.streams])):
@@ -216,14 +222,21 @@ def _problems(scenario: Scenario, metrics: frozenset[str], folder: Path) -> Iter
     end_s = scenario.seconds + scenario.drain_s
     yield from (f"phase {phase.name}: want from_s < to_s <= seconds + drain_s" for phase in scenario.phases if not phase.from_s < phase.to_s <= end_s)
     yield from (f"fault {fault.what}: comes after the end" for fault in scenario.faults if max(fault.instants_s()) > end_s)
+    known = None if metrics is None else metrics | of_streams(scenario, metrics)
     for slo in scenario.slo:
-        yield from _slo_problems(slo, metrics, phases)
+        yield from _slo_problems(slo, known, phases)
     for stream in scenario.streams:
         yield from _stream_problems(stream, folder)
 
 
-def _slo_problems(slo: Slo, metrics: frozenset[str], phases: Sequence[str]) -> Iterator[str]:
-    if slo.metric not in metrics:
+def of_streams(scenario: Scenario, metrics: frozenset[str]) -> frozenset[str]:
+    """What is measured of all calls is measured of each stream too: `all.p99_ms`, so `daily.p99_ms`."""
+    stats = [metric.removeprefix("all.") for metric in metrics if metric.startswith("all.")]
+    return frozenset(f"{stream.name}.{stat}" for stream in scenario.streams for stat in stats)
+
+
+def _slo_problems(slo: Slo, metrics: frozenset[str] | None, phases: Sequence[str]) -> Iterator[str]:
+    if metrics is not None and slo.metric not in metrics:
         yield f"slo: no metric is called {slo.metric!r}{_nearest(slo.metric, metrics)}"
     if slo.at_most is None and slo.at_least is None:
         yield f"slo {slo.metric}: want at_most, at_least or both"
@@ -245,3 +258,8 @@ def _nearest(wanted: str, known: frozenset[str]) -> str:
 
     close = difflib.get_close_matches(wanted, known, 1)
     return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(sorted(known))}"
+
+
+def save(scenario: Scenario, path: Path) -> None:
+    """As a file that `load` reads: for the generator's processes."""
+    path.write_text(tomli_w.dumps(msgspec.to_builtins(msgspec.structs.replace(scenario, name=""))), encoding="utf-8")

@@ -273,6 +273,18 @@ def test_packages_keep_apart(package: str, forbidden: tuple[str, ...]) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_rehearsals_know_the_gateway_by_http_alone() -> None:
+    """What plays in virtual time aside: it runs the pure modules themselves, and the configuration they are given."""
+    wrong = []
+    for module in modules("loadtests"):
+        for line, name in imports(module, "loadtests"):
+            is_simulated = module.path.parent.name == "simulate"
+            is_pure = name.startswith("gateway.core") or name in {"gateway.config", "ratelimit.bucket", "ratelimit.policy"}
+            if name.split(".")[0] in {"gateway", "ratelimit"} and not (is_simulated and is_pure):
+                wrong.append(f"{module.where}:{line} imports {name}")
+    assert not wrong, "\n".join(wrong)
+
+
 # One door
 
 
@@ -317,7 +329,7 @@ def test_nothing_is_printed_but_by_the_command_line_and_the_ready_line() -> None
 # Small functions, one test file for each source file
 
 
-@pytest.mark.parametrize("package", ["gateway", "devstack", "benchmarks"])
+@pytest.mark.parametrize("package", ["gateway", "devstack", "benchmarks", "loadtests"])
 def test_functions_fit_on_a_screen(package: str) -> None:
     wrong = [
         f"{module.where}:{node.lineno} {node.name} has {length} lines"

@@ -28,7 +28,7 @@ The first of these that holds:
     lag-unknown    held
     climbing, floor, ceiling, consumption      the law, at most a tenth more each second
 
-Chosen by `python -m loadtests.simulate_pace`: downstream takes 200/s and for three minutes 40 % of it, 85 %
+Chosen by `python -m loadtests.simulate.pace`: downstream takes 200/s and for three minutes 40 % of it, 85 %
 complete the form, lag target 2,000.  How much of downstream was used over 20 minutes, and the worst lag
 (7,200 and 21,600 sign-ups more than it then takes are already past the door):
 

@@ -21,7 +21,7 @@ and the speed of the gate are floats (+ - * / alone), and nobody is let in by th
 
 Each call is atomic and may come from any worker, twice, or late.  Not decided here: what a worker answers
 from memory (place.py), the rate (pace.py), what an operator may do, tickets and passes (ticket.py).
-Chosen by loadtests/simulate.py, which prints the figures.
+Chosen by loadtests/simulate, which prints the figures.
 """
 
 from collections.abc import Iterable, Sequence

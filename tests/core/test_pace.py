@@ -1,4 +1,4 @@
-"""The door's rate: always within bounds, always with a reason, never two changes in a second.  loadtests/simulate_pace.py has the world."""
+"""The door's rate: always within bounds, always with a reason, never two changes in a second.  loadtests/simulate/pace.py has the world."""
 
 import itertools
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from gateway.core.pace import (
     feed_forward,
     next_pace,
 )
-from loadtests.simulate_pace import COMPLETING, LAWS, SCENARIOS, Scenario, form_times, lines, live, simulate
+from loadtests.simulate.pace import COMPLETING, LAWS, SCENARIOS, Scenario, form_times, lines, live, simulate
 
 POLICY = Policy()
 ORDERS = Orders(floor_per_s=10.0, ceiling_per_s=400.0)
@@ -368,7 +368,7 @@ def test_counters_that_fell_begin_anew_and_what_was_learnt_stays(then: Counts) -
     assert (after.form_s, after.on_way) == (0.0, 0.0)
 
 
-# In the world of loadtests/simulate_pace.py
+# In the world of loadtests/simulate/pace.py
 
 
 @pytest.mark.parametrize(

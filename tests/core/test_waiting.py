@@ -1,7 +1,7 @@
 """The room: a place once, head and tail never fall, and no more are let in than the rate allows, whatever happens.
 
 The state machine plays several workers with old signs, lost and repeated calls, stalls, mass returns and clocks
-that step.  loadtests/simulate.py has the crowds.
+that step.  loadtests/simulate has the crowds.
 """
 
 import random

@@ -2,7 +2,7 @@
 
 import pytest
 
-from loadtests import simulate
+from loadtests.simulate import __main__ as simulate
 
 
 @pytest.mark.parametrize("scenario", ["surge", "base"])

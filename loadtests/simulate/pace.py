@@ -1,7 +1,7 @@
 """Which law for core/pace.py?  A door, people who fill in a form, and a downstream that slows down; in virtual time.
 
-    python -m loadtests.simulate_pace                          every law on every scenario, about fifteen seconds
-    python -m loadtests.simulate_pace --only "feed-forward 30 s"    one law
+    python -m loadtests.simulate.pace                          every law on every scenario, about fifteen seconds
+    python -m loadtests.simulate.pace --only "feed-forward 30 s"    one law
 
 The model, in steps of a second and in parts of people, without chance.  The line is never empty, so as
 many pass as the door allows.  Of these 85 % complete the form; their times are spread log-normally (σ 0.4)

@@ -15,10 +15,8 @@ worst 1 s and 10 s of releases as a share of rate x window + burst (at a constan
 after two minutes, and before; order among those who had all been away (Kendall's tau).
 """
 
-import argparse
 import heapq
 import random
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -476,27 +474,16 @@ def row(world: World) -> Iterator[str]:
 COLUMNS: Final = ("used", "knocks", "overtaken s", "called s", "1 s", "10 s", "p50 error", "early", "tau", "passes", "left over", "run s")
 
 
-def main(arguments: Sequence[str]) -> int:
-    """The table."""
-    parser = argparse.ArgumentParser(description="The line in virtual time.")
-    parser.add_argument("--people", type=int, default=200_000)
-    parser.add_argument("--rate", type=float, help=f"people a second through the door; default: all in {DRAIN_S:.0f} s")
-    parser.add_argument("--scenario", nargs="+", choices=[scenario.name for scenario in SCENARIOS], default=[scenario.name for scenario in SCENARIOS])
-    parser.add_argument("--workers", type=int, default=4)
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args(arguments)
-    rate = options.rate or options.people / DRAIN_S
-    print(f"{options.people} people, {rate:g}/s, {options.workers} workers; {PERSON} turns a person")
+def table(names: Sequence[str], people: int, rate_per_s: float | None, workers: int, seed: int) -> int:
+    """Print a line for each scenario, as soon as it is known; returns the exit code."""
+    rate = rate_per_s or people / DRAIN_S
+    print(f"{people} people, {rate:g}/s, {workers} workers; {PERSON} turns a person")
     print(f"{'scenario':10}" + "".join(f"{name:>12}" for name in COLUMNS))
     for scenario in SCENARIOS:
-        if scenario.name in options.scenario:
+        if scenario.name in names:
             started = time.perf_counter()
-            world = World(scenario, options.people, rate, options.workers, options.seed)
+            world = World(scenario, people, rate, workers, seed)
             world.run()
             cells = [*row(world), f"{time.perf_counter() - started:.0f}"]
             print(f"{scenario.name:10}" + "".join(f"{cell:>12}" for cell in cells), flush=True)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
