@@ -1,6 +1,6 @@
 """A server that answers as the gateway does, and stands still for a while: what a generator is examined with.
 
-    python -m loadtests.frozen --port 8090 [--freeze-at EPOCH_S --freeze-s 5]
+    python -m loadtests.crowd.frozen --port 8090 [--freeze-after 10 --freeze-s 5]
 
 It answers syncs and sign-ups with 202, and everything else with 404, at once.  While it is frozen it does nothing at all,
 as a process that is stopped; connections wait in the kernel's queue.  It says READY, and ends with SIGTERM.
@@ -8,8 +8,10 @@ as a process that is stopped; connections wait in the kernel's queue.  It says R
 
 import argparse
 import asyncio
+import functools
 import sys
 import time
+from collections.abc import Callable
 from typing import Final, cast
 
 BACKLOG: Final = 4_096  # of connections nobody has accepted yet: those that come in a freeze
@@ -18,14 +20,16 @@ _LENGTH: Final = b"\r\ncontent-length:"
 
 
 class Answering(asyncio.Protocol):
-    """One connection.  Requests have a Content-Length, or no body."""
+    """One connection.  Requests have a Content-Length, or no body.  Args: begun: hears of each that comes."""
 
-    def __init__(self) -> None:
+    def __init__(self, begun: Callable[[], None]) -> None:
+        self._begun = begun
         self._received = b""
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._begun()
 
     def data_received(self, data: bytes) -> None:
         self._received += data
@@ -55,12 +59,15 @@ def answer(head: bytes, body: bytes) -> bytes:
     return b"HTTP/1.1 %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (status, len(content), content)
 
 
-async def serve(port: int, freeze_at_s: float, freeze_s: float) -> None:
+async def serve(port: int, freeze_after_s: float, freeze_s: float) -> None:
     """Until the process is ended."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Answering, "127.0.0.1", port, backlog=BACKLOG)
-    if freeze_s:
-        loop.call_later(freeze_at_s - time.time(), time.sleep, freeze_s)
+
+    @functools.cache
+    def first() -> None:
+        loop.call_later(freeze_after_s, time.sleep, freeze_s)
+
+    server = await loop.create_server(lambda: Answering(first), "127.0.0.1", port, backlog=BACKLOG)
     sys.stdout.write("READY\n")
     sys.stdout.flush()
     await server.serve_forever()
@@ -70,10 +77,10 @@ def main() -> None:
     """Parse the command line, and serve."""
     parser = argparse.ArgumentParser(description="A server that answers at once, and freezes.")
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--freeze-at", type=float, default=0.0, help="of the epoch")
+    parser.add_argument("--freeze-after", type=float, default=0.0, help="seconds from the first connection on")
     parser.add_argument("--freeze-s", type=float, default=0.0)
     chosen = parser.parse_args()
-    asyncio.run(serve(chosen.port, chosen.freeze_at, chosen.freeze_s))
+    asyncio.run(serve(chosen.port, chosen.freeze_after, chosen.freeze_s))
 
 
 if __name__ == "__main__":

@@ -3,14 +3,24 @@
 Every verdict is reached by what it is for.  The bounds are far from what a machine's speed decides.
 """
 
+import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+
+from benchmarks import cpu
+from benchmarks.servers import free_port
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.timeout(400)
@@ -109,3 +119,102 @@ def test_somebody_elses_gateway_is_not_hurt(tmp_path: Path) -> None:
     for name, says in (("worker-massacre", "not ours"), ("fifty-fold", "made for it"), ("smoke", "want --tokens")):
         done = rehearse(name, "--url", "http://127.0.0.1:9", out=tmp_path)
         assert (done.returncode, says in done.stderr) == (2, True), done.stderr
+
+
+# Is what it says of latency, and of itself, true?
+
+
+HUNDRED = """
+title = "a hundred a second"
+why = "the generator's own examination"
+seed = 1812
+seconds = 30.0
+drain_s = 20.0
+streams = [{ name = "steps", kind = "sync", shape = [[30, 100.0, 100.0]] }]
+slo = [{ metric = "syncs.p99_ms", at_most = 500.0 }]
+"""
+
+
+@contextmanager
+def server(*arguments: str) -> Iterator[str]:
+    """loadtests/crowd/frozen.py; its URL."""
+    port = free_port()
+    argv = [sys.executable, "-m", "loadtests.crowd.frozen", "--port", str(port), *arguments]
+    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"READY\n"
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.kill()
+
+
+@contextmanager
+def rehearsing(directory: Path, url: str) -> Iterator[subprocess.Popen[str]]:
+    """The hundred a second, against a server that is there."""
+    directory.mkdir()
+    (directory / "hundred.toml").write_text(HUNDRED)
+    (directory / "tokens").write_text("a.member.s\n")
+    argv = [sys.executable, "-m", "loadtests.rehearse", str(directory / "hundred.toml"), "--url", url]
+    argv += ["--tokens", str(directory / "tokens"), "--out", str(directory / "out")]
+    with subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+def p95_ms(found: dict[str, Any], series: str) -> float:
+    (curve,) = found["curves"]
+    return float(curve[series][curve["percentiles"].index(95.0)])
+
+
+def test_a_server_that_freezes_for_five_of_thirty_seconds_is_seen(tmp_path: Path) -> None:
+    """What waits for its answers would have seen a few slow ones.  The control runs beside it, with the same arrivals to the byte."""
+    with (
+        server("--freeze-after", "10", "--freeze-s", "5") as freezes,
+        server() as control,
+        rehearsing(tmp_path / "freezes", freezes) as one,
+        rehearsing(tmp_path / "control", control) as other,
+    ):
+        (_, said), (_, control_said) = one.communicate(timeout=380), other.communicate(timeout=380)
+    assert (one.returncode, other.returncode) == (1, 0), said + control_said
+    frozen, quick = result(tmp_path / "freezes" / "out"), result(tmp_path / "control" / "out")
+    assert 3_000 <= p95_ms(frozen, "corrected_ms") <= 4_700
+    assert p95_ms(quick, "corrected_ms") < 500
+    assert frozen["meant_sha256"] == quick["meant_sha256"]
+    assert not frozen["slo"][0]["is_met"]
+
+
+def tell_generators(parent: int, word: signal.Signals) -> None:
+    """Locust's processes below this one; those that end meanwhile need no word."""
+    for pid in cpu.tree(parent, cpu.parents()):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if b"locustfile.py" in (cpu.PROC / str(pid) / "cmdline").read_bytes():
+                os.kill(pid, word)
+
+
+def hold_back(parent: int, until: threading.Event) -> None:
+    """Half of the time its generators are stopped."""
+    while not until.wait(0.5):
+        tell_generators(parent, signal.SIGSTOP)
+        time.sleep(0.5)
+        tell_generators(parent, signal.SIGCONT)
+
+
+def test_a_generator_that_is_held_back_never_says_pass(tmp_path: Path) -> None:
+    """Nor that the server was slow."""
+    ended = threading.Event()
+    with server() as url, rehearsing(tmp_path / "held", url) as process:
+        holding = threading.Thread(target=hold_back, args=(process.pid, ended))
+        holding.start()
+        try:
+            _, said = process.communicate(timeout=380)
+        finally:
+            ended.set()
+            holding.join()
+    assert process.returncode == 3, said
+    assert "once more" in said
+    found = result(tmp_path / "held" / "out")
+    assert found["honesty"]["tries"] == 2
+    assert found["honesty"]["problems"]
