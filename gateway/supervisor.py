@@ -49,13 +49,26 @@ from gateway.room import MARGIN, files_in, office, store_of
 
 WORKER: Final = ("-m", "gateway", "worker")  # and the number of its end of the control socket
 _BACKOFF_S: Final = (0.0, 0.5, 1.0, 2.0, 5.0)
-_LIVED_S: Final = 10.0  # a worker that lived so long starts its successor without waiting
+_SERVED_S: Final = 1.0  # a worker that served so long starts its successor without waiting: it is no loop of failing starts
 _ORPHANED_S: Final = 1.0  # a listener without its worker for so long goes to a living one
 _SILENT_S: Final = 2.0  # four beats: a worker that is only busy misses one or two
 # Until its first beat a worker imports its code: seconds, where all cores start workers at once.
 _FIRST_BEAT_S: Final = 30.0
 _FROZEN_S: Final = 1.0  # who sleeps so much longer than asked was stopped, and the workers with it
 _WATCH_S: Final = 0.25
+
+
+def fruitless_after(fruitless: int, ready_s: float | None, now_s: float) -> int:
+    """How many lives in a row have ended without service, with the one that ends now.
+
+    Args: ready_s: since when it served; None: it never did.
+    """
+    return 0 if ready_s is not None and now_s - ready_s >= _SERVED_S else fruitless + 1
+
+
+def backoff_s(fruitless: int) -> float:
+    """How long to wait with the next start.  Killed again and again while it serves is no reason to wait: nobody would serve."""
+    return _BACKOFF_S[min(fruitless, len(_BACKOFF_S) - 1)]
 
 
 class Seat:
@@ -70,7 +83,8 @@ class Seat:
         self.kept_by: int | None = None  # the seat that accepts from it meanwhile
         self.started_s = 0.0
         self.starts = 0
-        self.deaths = 0  # of workers that did not live long, one after the other
+        self.ready_s: float | None = None  # since when the one who sits here serves
+        self.fruitless = 0  # lives that ended before there was service, one after the other
 
     def tell(self, message: control.ToWorker) -> None:
         """Queue a message to the worker that sits here, if one does."""
@@ -187,13 +201,10 @@ class Supervisor:
     async def _keep_seat(self, seat: Seat) -> None:
         """Fill one seat, again and again, until all is stopping."""
         while not self._stopping.is_set():
-            lived_s = self._clock.monotonic_s() - seat.started_s
-            if seat.deaths:
-                backoff_s = _BACKOFF_S[0 if lived_s > _LIVED_S else min(seat.deaths - 1, len(_BACKOFF_S) - 1)]
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(backoff_s):
-                        await self._stopping.wait()
-                        return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(backoff_s(seat.fruitless)):
+                    await self._stopping.wait()
+                    return
             seat.started_s = self._clock.monotonic_s()
             try:
                 code = await self._sit(seat)
@@ -201,14 +212,14 @@ class Supervisor:
                 # EAGAIN, ENOMEM, EMFILE: one seat stays empty for now.  Raising would take the healthy workers down.
                 code = None
                 logs.error("a worker cannot be started", worker=seat.index, reason=exc.strerror or str(exc))
-            seat.process, seat.writer, seat.is_ready = None, None, False
+            seat.fruitless = fruitless_after(seat.fruitless, seat.ready_s, self._clock.monotonic_s())
+            seat.process, seat.writer, seat.is_ready, seat.ready_s = None, None, False, None
             self._board.slots[seat.index].zero_gauges()
             for orphan in self._seats:
                 if orphan.kept_by == seat.index:
                     orphan.kept_by = None  # its successor does not know of it
             if self._stopping.is_set():
                 return
-            seat.deaths = 1 if self._clock.monotonic_s() - seat.started_s > _LIVED_S else seat.deaths + 1
             seat.left_s = self._clock.monotonic_s()
             if code is not None:
                 logs.warning("a worker ended", worker=seat.index, code=code)
@@ -244,7 +255,7 @@ class Supervisor:
     def _heard(self, seat: Seat, message: control.ToSupervisor) -> None:
         match message:
             case Ready():
-                seat.is_ready = True
+                seat.is_ready, seat.ready_s = True, self._clock.monotonic_s()
                 if self._pacer is not None:
                     seat.tell(Acted(self._pacer.acts))
                 seat.left_s = None

@@ -135,7 +135,6 @@ CLOCK_READS: Final = re.compile(r"\b(datetime\.now|datetime\.utcnow|date\.today|
 ELSEWHERE: Final = {
     "listening": ("tests/system/test_lifecycle.py", "listeners are handed over and drained between processes"),
     "body": ("tests/system", "as accept: deadlines of bytes that trickle"),
-    "supervisor": ("tests/system", "it is processes and signals"),
     "worker": ("tests/system", "it is a process; its parts have tests of their own"),
     "kafka": ("tests/contracts/test_broker.py", "it sits one exam with its fake"),
     "room_store": ("tests/contracts/test_room_store.py", "a protocol: who keeps it sits the exam there"),
