@@ -32,7 +32,7 @@ SAMPLED: Final = {
     "lobby": "of them, called",
     "door_per_s": "people a second the door lets in",
     "door_reason": "index into gateway/metrics.py's sluicegate_room_reason",
-    "consumer_lag": "sign-ups downstream has not committed, as the gateway knows it; nan: unknown",
+    "consumer_lag": "sign-ups that wait downstream: as the consumer knows where it is ours, else as the gateway does; nan: unknown",
     "accepted_per_s": "events made durable",
     "refused_per_s": "requests answered 4xx or 503",
     "shed_per_s": "of them, for overload",

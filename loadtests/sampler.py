@@ -83,8 +83,9 @@ class Sampler:
     async def _sample(self, session: aiohttp.ClientSession) -> None:
         now_s = time.time()
         (series, redis_ms), since_s = await asyncio.gather(self._scraped(session), self._redis_ms()), max(now_s - self._at_s, 1e-3)
-        row = {"at_s": now_s - self._began_s, "redis_ms": redis_ms, **self._used(since_s), **self._consumed(since_s)}
+        row = {"at_s": now_s - self._began_s, "redis_ms": redis_ms, **self._used(since_s)}
         row |= self._counted(series, since_s) if series and self._before else {}
+        row |= self._consumed(since_s)
         self._before, self._at_s = series or self._before, now_s
         for name, column in self.columns.items():
             column.append(row.get(name, math.nan))
@@ -119,7 +120,7 @@ class Sampler:
             "lobby": gauge(now, "sluicegate_room_lobby"),
             "door_per_s": gauge(now, "sluicegate_room_rate_per_second"),
             "door_reason": gauge(now, "sluicegate_room_reason"),
-            "consumer_lag": gauge(now, "sluicegate_room_consumer_lag"),
+            "consumer_lag": gauge(now, "sluicegate_room_consumer_lag") if self._target.room else math.nan,
             "accepted_per_s": grown("sluicegate_events_total", outcome="durable"),
             "refused_per_s": refused,
             "shed_per_s": grown("sluicegate_overload_refused_total"),
@@ -135,7 +136,8 @@ class Sampler:
         if self._downstream is None:
             return {}
         before, self._taken = self._taken, (self._downstream.consumed, self._downstream.could_take)
-        return {"downstream_per_s": (self._taken[0] - before[0]) / since_s, "downstream_could": (self._taken[1] - before[1]) / since_s}
+        took, could = (self._taken[0] - before[0]) / since_s, (self._taken[1] - before[1]) / since_s
+        return {"downstream_per_s": took, "downstream_could": could, "consumer_lag": self._downstream.waiting}
 
     # The machine
 
