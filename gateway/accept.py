@@ -188,9 +188,16 @@ class Front:
             return None
         return self._join_at_once(rooms, plain, peer_address, is_kept=is_kept)
 
-    def _place_at_once(self, rooms: Rooms, look: PlainLook) -> bytes | None:
-        answer = rooms.place_at_once(look.ticket)
-        return None if answer is None else self._finished("place", answer, look.origin).text()
+    def _place_at_once(self, rooms: Rooms, look: PlainLook) -> bytes | Coroutine[Any, Any, Answer] | None:
+        try:
+            answer = rooms.place_at_once(look.ticket)
+            return None if answer is None else self._finished("place", answer, look.origin).text()
+        except Exception as exc:  # noqa: BLE001 - as in `handle`
+            return self._failed_at_once("place", exc, look.origin)
+
+    async def _failed_at_once(self, name: str, exc: Exception, origin: str) -> Answer:
+        """Not as bytes: only what is made in its own time may end the connection."""
+        return self._finished(name, self._failed(name, exc), origin)
 
     async def _join_at_once(self, rooms: Rooms, plain: PlainJoin, peer_address: str, *, is_kept: bool) -> Answer:
         try:

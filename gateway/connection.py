@@ -18,25 +18,30 @@ What is private in aiohttp and used here (3.14; tests/system/test_connections.py
   _request_count         heads parsed, those answered at once too; _request_in_progress: one is with accept.py
   _next_keepalive_close_time  when an idle connection ends; moved on by a request that was answered at once
   _keepalive_timeout     by so much
-  _task_handler          the handler's task, looked at once, when it is made; cancelled with an answer that ends the connection
+  _task_handler          the handler's task, looked at once, when it is made; cancelled where what waits behind an answer is not to be heard
   _process_keepalive     ends an idle connection; not while an answer of which aiohttp knows nothing is being made
+  _make_error_handler    answers what could not be parsed; not before such an answer
   _reading_paused        a body's reader holds more than it should; only looked at
 """
 
 import asyncio
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, Protocol, cast
 
 from aiohttp import web
 from aiohttp.http import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 
+from gateway import logs
 from gateway.config import Http
 from gateway.connections import Connections
 from gateway.core.address import Peer, peer_of
 from gateway.errors import Refusal
 from gateway.parser import QUEUE_MAX, Inlet, Parser
 from gateway.reply import Answer
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class Front(Protocol):
@@ -91,6 +96,8 @@ class Connection(RequestHandler):
         self._connections.leave(self.peer)
         self._connections.head_ended(self)
         self._connections.read(self)
+        if self.in_hand is not None and self._task_handler is not None:
+            self._task_handler.cancel()  # what waits behind it is asked by nobody any more
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -120,14 +127,14 @@ class Connection(RequestHandler):
         """The client will send no more.  True: keep the other way open for the answers it still waits for."""
         if self._is_refused or self.is_idle or not self._head_parser.body.is_eof():
             return False
-        if self.in_hand is not None and not self._messages and not self._request_in_progress:
-            self.in_hand.add_done_callback(lambda _: self.force_close())
-            return True
         if self._messages:
             message, payload = self._messages.pop()
             if isinstance(message, RawRequestMessage):
                 message = message._replace(should_close=True)
             self._messages.append((message, payload))
+        elif self.in_hand is not None:
+            # Only then is it sure whether one waits behind it: for a turn of the loop it is in no queue and not in progress.
+            self.in_hand.add_done_callback(lambda _: self.force_close() if self.is_idle else self.close())
         else:
             self.close()  # after the one in hand
         return True
@@ -152,7 +159,6 @@ class Connection(RequestHandler):
         if answer is None:
             return False
         self._request_count += 1
-        self._connections.head_ended(self)
         if isinstance(answer, bytes):
             self._wrote(answer)
         else:
@@ -163,15 +169,24 @@ class Connection(RequestHandler):
         """Write it when it is made, whatever has come meanwhile."""
         try:
             answer = await making
-        finally:
-            self.in_hand = None
+        except asyncio.CancelledError:
+            self._end_here()  # as aiohttp does with a handler that is
+            raise
+        except Exception as exc:  # noqa: BLE001 - the last door: else the client would wait for ever
+            logs.error("an answer failed", exc=exc)
+            answer = self._internal()
+        self.in_hand = None
         if self._pipe is None or self._pipe.is_closing():
             return  # nobody listens any more
         self._wrote(answer.text())
         if answer.keep_alive is False:
-            self.force_close()
-            if self._task_handler is not None:
-                self._task_handler.cancel()  # what has come behind it is not heard
+            self._end_here()
+
+    def _end_here(self) -> None:
+        """End it with the answer that was in hand: what has come behind that is not heard."""
+        self.force_close()
+        if self._task_handler is not None:
+            self._task_handler.cancel()
 
     def _wrote(self, answer: bytes) -> None:
         assert self._pipe is not None
@@ -182,6 +197,13 @@ class Connection(RequestHandler):
         if self.in_hand is not None:  # nothing that aiohttp knows of
             self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         super()._process_keepalive()
+
+    def in_order(self, handler: Handler, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+        """The handler's answer, after the one that is in hand."""
+        return handler(request) if self.in_hand is None else _after(self.in_hand, handler, request)
+
+    def _make_error_handler(self, err_info: Any) -> Handler:
+        return partial(self.in_order, super()._make_error_handler(err_info))
 
     @property
     def is_idle(self) -> bool:
@@ -211,9 +233,23 @@ class Connection(RequestHandler):
 
     def handle_error(self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None) -> web.StreamResponse:
         """What aiohttp could not parse.  Its own message quotes the request, so ours says less."""
-        del request, exc, message
-        code, detail = ("bad-request", "not valid HTTP/1.1, or a head larger than we take") if status == 400 else ("internal", "an error that is ours")
-        return self._connections.replies.refusal(self._connections.counted(Refusal(code, detail, close=True))).as_response()
+        del request, message
+        if self._pipe is None and isinstance(exc, ConnectionError):
+            raise exc  # gone in the middle of its body: nobody is refused anything, and aiohttp ends what is left
+        if status != 400:
+            return self._internal().as_response()
+        return self._refused(Refusal("bad-request", "not valid HTTP/1.1, or a head larger than we take", close=True)).as_response()
+
+    def _internal(self) -> Answer:
+        return self._refused(Refusal("internal", "an error that is ours", close=True))
+
+    def _refused(self, refusal: Refusal) -> Answer:
+        return self._connections.replies.refusal(self._connections.counted(refusal))
+
+
+async def _after(earlier: "asyncio.Task[None]", handler: Handler, request: web.BaseRequest) -> web.StreamResponse:
+    await asyncio.wait([earlier])
+    return await handler(request)
 
 
 class PublicServer(web.Server):
@@ -233,12 +269,7 @@ class PublicServer(web.Server):
 
     def _handle(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         """In the order of the requests."""
-        connection = cast("Connection", request.protocol)
-        return self._front.handle(request) if connection.in_hand is None else self._after(connection.in_hand, request)
-
-    async def _after(self, earlier: "asyncio.Task[None]", request: web.BaseRequest) -> web.StreamResponse:
-        await asyncio.wait([earlier])
-        return await self._front.handle(request)
+        return cast("Connection", request.protocol).in_order(self._front.handle, request)
 
     def __call__(self) -> Inlet:  # type: ignore[override]  # whoever calls this wants a protocol, and gets one
         return Inlet(Connection(self, self._front, self._ours, self._head_bytes_max, loop=self._loop, **self._kwargs), self._buffer)

@@ -83,7 +83,7 @@ class Parser(HttpRequestParser):
                 self._give_up()
                 raise BadHttpMessage("the head is too large")
         if data or self._is_held:
-            self._look(data, self._body_bytes + self.body.total_bytes - read_bytes)
+            self._look(data, self._body_bytes + self.body.total_bytes - read_bytes, has_new_head=bool(fed[0]))
         return fed
 
     @property
@@ -96,13 +96,16 @@ class Parser(HttpRequestParser):
         self._waiting -= 1
         HttpRequestParser.message_consumed(self)
 
-    def _look(self, data: bytes, body_bytes: int) -> None:
+    def _look(self, data: bytes, body_bytes: int, *, has_new_head: bool) -> None:
         """Does what came end where a request does: with an empty line, with a body of known length after one, or within such a body?
 
         aiohttp does not say, but the last bytes do; three of those before are kept, as an empty line may come in two
         segments.  While the queue is full something may be held back, so all is kept and looked at afterwards.
-        A body made to look like its own end wins no more than the time of an idle connection.  An empty line too
-        many is taken for the beginning of a head.
+        An empty line too many is taken for the beginning of a head.
+
+        A body that holds empty lines can be made to look like its own end when the next head has begun.  That wins this
+        head the time of an idle connection, and nothing else: its rest must not be taken for a request of its own.  So
+        what is kept is dropped, and `is_between` is true, only at an end that cannot be so made.
         """
         seen = self._kept + data if self._kept else data
         self._is_held = self._waiting >= QUEUE_MAX
@@ -110,9 +113,14 @@ class Parser(HttpRequestParser):
             self._kept, self._body_bytes, self.is_within_head = seen, body_bytes, False
             return
         end = len(seen) - (0 if self._is_chunked else body_bytes)
-        has_ended = seen.endswith(_EMPTY_LINE, 0, max(end, 0)) or (end <= 3 and body_bytes > 0)
+        is_within_body = end <= 3 and body_bytes > 0
+        has_ended = seen.endswith(_EMPTY_LINE, 0, max(end, 0)) or is_within_body
+        # Where a chunked body ends, aiohttp does say.  And the newest head has ended at `end` or before it: if not before
+        # the first empty line that was seen, and that is there, nothing but its body has come since.
+        has_one_head = has_new_head and seen.find(_EMPTY_LINE) + len(_EMPTY_LINE) == end
+        is_sure = self._is_chunked or not body_bytes or is_within_body or has_one_head
         self.is_within_head = self.body.is_eof() and not has_ended
-        self._kept, self._body_bytes = b"" if has_ended and self.body.is_eof() else seen[-3:], 0
+        self._kept, self._body_bytes = b"" if has_ended and is_sure and self.body.is_eof() else seen[-3:], 0
 
     def _give_up(self) -> None:
         """Maybe inside a body: its reader would wait for the rest until its deadline."""

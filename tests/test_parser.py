@@ -1,6 +1,8 @@
 """Where a head may have begun, however the bytes of requests are cut into segments.  The bounds are asked over sockets: system/test_connections.py."""
 
 import asyncio
+import random
+from itertools import accumulate
 from typing import Any, Final
 
 import pytest
@@ -16,7 +18,7 @@ GET: Final = b"GET / HTTP/1.1\r\nHost: gateway\r\n\r\n"
 PART: Final = b"POST / HTTP/1.1\r\nHost: gate"
 
 
-def post(body: bytes, *, chunks: int = 0, trailer: bytes = b"") -> bytes:
+def post(body: bytes | bytearray, *, chunks: int = 0, trailer: bytes = b"") -> bytes:
     """A whole request; with `chunks` its body comes in so many."""
     if not chunks:
         return b"POST / HTTP/1.1\r\nHost: gateway\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
@@ -98,6 +100,54 @@ def test_every_byte_alone_and_every_cut_in_two(request_: bytes) -> None:
             feed(parser, request_[:cut])
             feed(parser, request_[cut:] + after)
             assert parser.is_within_head == bool(after), (cut, after)
+
+
+@pytest.mark.parametrize("body_bytes_before", [None, 0, 6], ids=["in one", "after its head", "in the body"])
+def test_what_a_body_looks_like_makes_no_end_of_it(body_bytes_before: int | None) -> None:
+    """Else the rest of the next head would be taken for a request of its own: to whoever pipelines through a proxy it would be another's."""
+    body, looks_ended_at = bytearray(80), len(PART) + (body_bytes_before or 0)
+    body[looks_ended_at - 4 : looks_ended_at] = b"\r\n\r\n"
+    sent = post(body)
+    cut = 0 if body_bytes_before is None else len(sent) - len(body) + body_bytes_before
+    parser = new_parser()
+    feed(parser, sent[:cut])
+    feed(parser, sent[cut:] + PART)
+    assert not parser.is_between
+    feed(parser, b"way\r\nContent-Length: 2\r\n\r\n{}")
+    feed(parser, GET)
+    assert parser.is_between
+
+
+@pytest.mark.parametrize(
+    "segments", [[GET * 2], [post(b"{}")[:-2], b"{}"], [post(b"{}")[:-1], b"}"], [post(b"{}"), post(b"{}", chunks=1)], [GET[:-2], GET[-2:]]]
+)
+def test_an_end_that_nothing_can_look_like_is_told(segments: list[bytes]) -> None:
+    parser = new_parser()
+    for segment in segments:
+        feed(parser, segment)
+    assert parser.is_between
+
+
+def test_what_comes_next_begins_a_request_only_where_one_has_ended() -> None:
+    """Whatever the bodies hold and however all is cut; and it is told wherever a request came alone and whole."""
+    rng, told = random.Random(5), 0
+    for _ in range(3_000):
+        bodies = [
+            rng.choice([b"", rng.choice([b"", b"a", b"ab"]) + b"\r\n\r\n" * rng.randrange(1, 16), bytes(rng.choices(b"\r\n\r\nab", k=20))]) for _ in range(3)
+        ]
+        requests = [rng.choice([GET, post(body), post(body), post(body, chunks=1)]) for body in bodies]
+        stream, ends = b"".join(requests), [0, *accumulate(map(len, requests))]
+        parser, at = new_parser(), 0
+        while at < len(stream):
+            next_end = min(end for end in ends if end > at)
+            until = min(len(stream), rng.choice([at + rng.choice([1, 3, 10, 40]), next_end, next_end + rng.randrange(24), len(stream)]))
+            is_alone = at in ends and until == next_end
+            feed(parser, stream[at:until])
+            assert not parser.is_between or until in ends, (stream[:at], stream[at:until])
+            assert parser.is_between or not is_alone, (stream[:at], stream[at:until])
+            told += parser.is_between
+            at = until
+    assert told > 3_000
 
 
 def test_a_head_that_is_cut_into_many_segments_is_bounded_as_a_whole() -> None:

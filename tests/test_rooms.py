@@ -4,6 +4,7 @@ Through the front, without a socket, in virtual time; the line itself is tests/t
 """
 
 import asyncio
+import gzip
 import json
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, Final
 import pytest
 
 from gateway import config
+from gateway.core.admission import REQUEST_OVERHEAD_BYTES
 from gateway.core.pace import Pace
 from gateway.core.sign import Acts
 from gateway.core.ticket import PASS_US, Key, Office
@@ -69,13 +71,56 @@ async def test_what_is_plain_and_most_of_all_that_comes_needs_no_parser(tmp_path
             await door.ask("GET", f"{ROOM}/place", Waiting_Room_Ticket=text)  # who has no place yet may need the store
         await door.ask("POST", f"{ROOM}/tickets", b" " * 1_025, Content_Type=JSON)
         await door.ask("POST", f"{ROOM}/tickets", b"{", Content_Type=JSON)  # comes whole: refused as any other
+        as_long_as_may_be = json.dumps({"join_id": join_id(2)}).encode().ljust(1_024)
+        assert (await door.ask("POST", f"{ROOM}/tickets", as_long_as_may_be, Content_Type=JSON)).status == 201
         for method, path in (("GET", ROOM), ("POST", f"{ROOM}/passes"), ("GET", f"{ROOM}/place?x"), ("HEAD", f"{ROOM}/place"), ("GET", "/v1/rooms/x/place")):
             await door.ask(method, path, Waiting_Room_Ticket=ticket)
-        assert door.answered_at_once == (3 if door.asks_at_once else 0)
+        assert door.answered_at_once == (4 if door.asks_at_once else 0)
         door.front.closes_connections = True
         told = await door.ask("GET", f"{ROOM}/place", Waiting_Room_Ticket=ticket)
         assert (told.status, told.headers["Connection"]) == (200, "close")
-        assert door.answered_at_once == (3 if door.asks_at_once else 0)
+        assert door.answered_at_once == (4 if door.asks_at_once else 0)
+
+
+@in_virtual_time
+async def test_a_host_that_is_none_is_refused(tmp_path: Path) -> None:
+    async with entrance(tmp_path) as door:
+        [ticket] = await crowd(door, 1)
+        joined = await door.ask("POST", f"{ROOM}/tickets", json.dumps({"join_id": join_id(2)}).encode(), Content_Type=JSON, Host="a b")
+        placed = await door.ask("GET", f"{ROOM}/place", Waiting_Room_Ticket=ticket, Host="a b")
+        assert [(told.status, told.code) for told in (joined, placed)] == [(400, "bad-request")] * 2
+
+
+@in_virtual_time
+async def test_a_mistake_of_ours_is_told_as_one_and_ends_the_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is left without an answer, and nobody is told what it was."""
+
+    def fails(*_: object) -> None:
+        raise KeyError("a mistake")
+
+    async with entrance(tmp_path) as door:
+        [ticket] = await crowd(door, 1)
+        monkeypatch.setattr(door.desk.room, "join", fails)
+        monkeypatch.setattr(door.desk.room, "look", fails)
+        placed = await door.ask("GET", f"{ROOM}/place", Waiting_Room_Ticket=ticket)
+        for told in (await join(door, 2), placed):
+            assert (told.status, told.code, told.headers["Connection"]) == (500, "internal", "close")
+        assert [count(door.desk.slot, "sluicegate_requests_total", name, "500") for name in ("tickets", "place")] == [1, 1]
+
+
+@in_virtual_time
+async def test_a_join_takes_the_room_of_its_body_until_the_store_has_it(tmp_path: Path) -> None:
+    """Folded or not: what unfolding it may take counts."""
+    async with entrance(tmp_path) as door:
+        door.line.latency_s = lambda: 0.5
+        body = json.dumps({"join_id": join_id(1)}).encode()
+        plain, folded = {"Content_Type": JSON}, {"Content_Type": JSON, "Content_Encoding": "gzip"}
+        rows: list[tuple[bytes, Any, int]] = [(body, plain, len(body)), (gzip.compress(body), folded, 1_024)]
+        for sent, headers, held_bytes in rows:
+            asked = asyncio.create_task(door.ask("POST", f"{ROOM}/tickets", sent, **headers))
+            await asyncio.sleep(0.1)
+            assert door.admission.bodies_bytes == held_bytes + REQUEST_OVERHEAD_BYTES
+            assert (await asked).status in (200, 201)
 
 
 @in_virtual_time
@@ -393,6 +438,9 @@ async def test_a_page_of_ours_elsewhere_may_ask_and_another_may_not(tmp_path: Pa
             assert "Access-Control-Allow-Origin" not in (await door.ask("OPTIONS", path, Origin="https://evil.example")).headers
         told = await door.ask("GET", f"{ROOM}/place", Origin="https://app.example", Waiting_Room_Ticket=ticket)
         assert (told.status, told.headers["Access-Control-Allow-Origin"]) == (200, "https://app.example")
+        body = json.dumps({"join_id": join_id(2)}).encode()
+        told = await door.ask("POST", f"{ROOM}/tickets", body, Content_Type=JSON, Origin="https://app.example")
+        assert (told.status, told.headers["Access-Control-Allow-Origin"]) == (201, "https://app.example")
         assert (await door.ask("GET", f"{ROOM}/place", Origin="https://app.example")).headers["Access-Control-Allow-Origin"] == "https://app.example"
         assert (await door.ask("OPTIONS", "/v1/syncs", Origin="https://app.example")).status == 405
     async with entrance(tmp_path / "other") as door:

@@ -7,8 +7,8 @@ once.  What is odd in any way goes to the parser as it came, and what the parser
 
     POST /v1/syncs HTTP/1.1               one Host, Authorization, Content-Type (JSON in UTF-8) and Content-Length,
     ...                                   at most one Content-Encoding (gzip), Connection (keep-alive) and of what else may
-                                          be there once; none of Expect, Transfer-Encoding, Upgrade; any others of
-                                          printable ASCII, on a line each
+                                          be there once; none of Expect, Transfer-Encoding, Upgrade, Sec-WebSocket-Key1; any
+                                          others of printable ASCII, on a line each
     <the whole body>                      and not a byte more
 
     POST /v1/rooms/.../tickets HTTP/1.1   likewise; at most one Authorization, Origin and X-Forwarded-For
@@ -25,7 +25,7 @@ from typing import Final, NamedTuple
 
 # No more and no longer lines than the parser takes (parser.py); a sync's token may be longer, and is then parsed.
 _LINES: Final = rb"(?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}+:[\t\x20-\x7e]{0,4096}+){1,64}+\r\n\r\n"
-_NEVER: Final = b"Transfer-Encoding|Expect|Upgrade"
+_NEVER: Final = b"Transfer-Encoding|Expect|Upgrade|Sec-WebSocket-Key1"  # the last is an error to the parser
 # The parser refuses two of any of these, and accept.py two tokens.
 _ONCE: Final = b"Host|Authorization|Connection|Content-Length|Content-Type|Content-Location|Content-Range|ETag|Max-Forwards|Server|User-Agent"
 _JSON: Final = frozenset({b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"})

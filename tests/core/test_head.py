@@ -1,11 +1,13 @@
 """What is plain enough to be answered unparsed; and that the parser would have read it likewise."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 from unittest.mock import Mock
 
 import pytest
 from aiohttp.http import HttpRequestParser, HttpVersion11, RawRequestMessage
+from aiohttp.http_exceptions import BadHttpMessage
 from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDictProxy
@@ -66,6 +68,7 @@ ODD: Final = {
     "chunked": (b"User-Agent", b"Transfer-Encoding: chunked\r\nUser-Agent"),
     "waits for a word": (b"User-Agent", b"Expect: 100-continue\r\nUser-Agent"),
     "wants another protocol": (b"User-Agent", b"Upgrade: h2c\r\nUser-Agent"),
+    "wants one that is no more": (b"User-Agent", b"sec-websocket-key1: k\r\nUser-Agent"),
     "wants to close": (b"User-Agent", b"Connection: close\r\nUser-Agent"),
     "no JSON": (b"application/json", b"text/plain"),
     "another charset": (b"application/json", b"application/json; charset=utf-16"),
@@ -116,6 +119,7 @@ ODD_LOOK: Final = {
     "a body": (b"User-Agent", b"Content-Length: 0\r\nUser-Agent"),
     "a chunked body": (b"User-Agent", b"Transfer-Encoding: chunked\r\nUser-Agent"),
     "wants another protocol": (b"User-Agent", b"Upgrade: h2c\r\nUser-Agent"),
+    "wants one that is no more": (b"User-Agent", b"Sec-WebSocket-Key1: k\r\nUser-Agent"),
     "waits for a word": (b"User-Agent", b"Expect: 100-continue\r\nUser-Agent"),
     "wants to close": (b"User-Agent", b"Connection: close\r\nUser-Agent"),
     "a byte more": (b"t\r\n\r\n", b"t\r\n\r\nG"),
@@ -145,6 +149,8 @@ def test_any_other_question_is_for_the_parser(what: str) -> None:
         (b"User-Agent", b"Transfer-Encoding: chunked\r\nUser-Agent"),
         (b"User-Agent", b"Expect: 100-continue\r\nUser-Agent"),
         (b"User-Agent", b"Connection: close\r\nUser-Agent"),
+        (b"User-Agent", b"Sec-WebSocket-Key1: k\r\nUser-Agent"),
+        (b": 2", b": " + b"0" * 9 + b"2"),
     ],
 )
 def test_any_other_join_is_for_the_parser(old: bytes, new: bytes) -> None:
@@ -152,13 +158,34 @@ def test_any_other_join_is_for_the_parser(old: bytes, new: bytes) -> None:
     assert read_join(JOIN.replace(old, new, 1)) is None
 
 
-@pytest.mark.parametrize(("more", "is_plain"), [(b"X: y\r\n" * 61, True), (b"X: y\r\n" * 62, False), (b"X:" + b" " * 4096, True), (b"X:" + b" " * 4097, False)])
+@pytest.mark.parametrize(
+    ("more", "is_plain"),
+    [
+        (b"X: y\r\n" * 61, True),
+        (b"X: y\r\n" * 62, False),
+        (b"X:" + b" " * 4096, True),
+        (b"X:" + b" " * 4097, False),
+        (b"X" * 256 + b": y", True),
+        (b"X" * 257 + b": y", False),
+    ],
+)
 def test_a_head_of_more_than_the_parser_takes_is_for_the_parser(more: bytes, is_plain: bool) -> None:
     found = read_look(LOOK.replace(b"User-Agent", more.removesuffix(b"\r\n") + b"\r\nUser-Agent"))
     assert (found is not None) == is_plain
 
 
+@pytest.mark.parametrize("name", [b"Content-Location", b"Content-Range", b"ETag", b"Max-Forwards", b"Server", b"User-Agent"])
+@pytest.mark.parametrize(("plain", "read"), [(PLAIN, read_sync), (JOIN, read_join), (LOOK, read_look)], ids=["sync", "join", "look"])
+def test_what_the_parser_takes_once_is_taken_once(name: bytes, plain: bytes, read: Callable[[bytes], object]) -> None:
+    sent = [plain.replace(b"User-Agent: a, b/1 (c)", b"\r\n".join([name + b": a"] * times)) for times in (1, 2)]
+    assert [read(segment) is not None for segment in sent] == [True, False]
+    with pytest.raises(BadHttpMessage):
+        HttpRequestParser(Mock(), Mock(), 2**16).feed_data(sent[1])
+
+
 NAMES: Final = [
+    b"Sec-WebSocket-Key1",
+    b"Max-Forwards",
     b"Host",
     b"Origin",
     b"Waiting-Room-Ticket",

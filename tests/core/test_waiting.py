@@ -390,8 +390,9 @@ def test_a_line_that_came_back_is_as_long_as_it_was_until_people_are_missed() ->
     old = room_with(1_000)
     sign = old.tick(START_US)
     room = Room.opened(POLICY, TOKEN_US, START_US + S)
-    raised = room.recover(sign, 0, START_US + S)
-    assert raised.waiting == raised.ahead[-1] == 1_000 - sign.head
+    raised = room.recover(sign, 50, START_US + S)
+    assert raised.tail == 1_050
+    assert raised.waiting == raised.ahead[-1] == 1_000 - sign.head  # the margin's places are nobody's until somebody asks
     for second in range(2, 60):
         later = room.tick(START_US + second * S)
     assert later.waiting == 1_000 - sign.head
