@@ -29,9 +29,10 @@ def run(work: Coroutine[None, None, int], breakages: tuple[type[Exception], ...]
 
 
 async def until_terminated(work: Coroutine[None, None, int]) -> int:
-    """Let a SIGTERM end what was started, as Ctrl-C does."""
+    """Let a SIGTERM or a terminal that is gone end what was started, as Ctrl-C does."""
     task = asyncio.ensure_future(work)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     return await task
 
 

@@ -91,7 +91,7 @@ class Phone:
         if code in ("pass-expired", "pass-invalid", "pass-required"):
             self.known.pass_text, self.state = "", "called"
             return 1.0  # where two clocks differ, the next pass may be refused just so
-        if status in (429, 503, 500, 408):
+        if status >= 500 or status in (408, 429):  # a balancer's 502 and 504 too: the place is kept
             self._place(body)
             return _retry_after_s(headers)
         self.known.failed = f"{status} {code}: {body.get('errors') or body.get('detail')}"

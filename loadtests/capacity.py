@@ -16,8 +16,8 @@ Workers share nothing but Redis and Kafka (DESIGN section 16), so a fleet is as 
 of this kind: an extrapolation, said in the sentence.  It ends where Redis (92,000 decisions/s of four buckets) or
 Kafka does.
 
-Pure but for `main` and `climb`'s awaited `run_step`.  Exit codes: 0 a knee was found; 1 none; 2 the harness broke; 3 the
-generator could not keep up before any step failed.
+Pure but for `main` and `climb`'s awaited `run_step`.  Exit codes: 0 a knee was found; 1 none; 2 the harness broke, or was
+ended; 3 the generator could not keep up, or failed, before any step held.
 """
 
 import argparse
@@ -30,6 +30,7 @@ from typing import Final, NamedTuple
 import msgspec
 import numpy as np
 
+from benchmarks.command import until_terminated
 from loadtests import rehearse, usl
 from loadtests.judge.honesty import honesty
 from loadtests.judge.latency import corrected_ms, percentile_ms
@@ -62,7 +63,7 @@ class Step(NamedTuple):
     mean_ms: float  # of the accepted
     p99_ms: float  # of the accepted, from the instant each was meant
     workers: int
-    is_honest: bool = True  # the generator kept up
+    is_honest: bool = True  # the generator kept up, and had no trouble of its own
 
     @property
     def concurrency(self) -> float:
@@ -160,7 +161,7 @@ def step_of(observed: Observed) -> Step:
         mean_ms=float(np.mean(ms)) if len(ms) else math.nan,
         p99_ms=percentile_ms(ms, 99),
         workers=scenario.gateway.workers,
-        is_honest=not honesty(observed).problems,
+        is_honest=not honesty(observed).problems and not any(process.errors for process in observed.recording.processes),
     )
 
 
@@ -184,7 +185,7 @@ HEAD: Final = f"{'offered/s':>10} {'accepted/s':>11} {'share':>7} {'mean ms':>9}
 
 def row(step: Step) -> str:
     """One line of the table."""
-    is_ok = "holds" if step.holds() else "does not hold" if step.is_honest else "the generator could not keep up"
+    is_ok = "holds" if step.holds() else "does not hold" if step.is_honest else "the generator could not keep up, or failed"
     figures = f"{step.offered_per_s:10,.0f} {step.achieved_per_s:11,.0f} {step.accepted_share:7.1%} {step.mean_ms:9.1f} {step.p99_ms:9.1f}"
     return f"{figures} {step.concurrency:9.1f}  {is_ok}"
 
@@ -277,16 +278,13 @@ def main(arguments: Sequence[str], run_step: RunStep | None = None) -> int:
         if not chosen.json:
             print(row(step), flush=True)
 
+    async def climbed() -> int:
+        play = run_step or rehearsed
+        return report(chosen, await climb(play, workers=chosen.workers, samples=chosen.samples, first_per_s=chosen.first, steps=chosen.steps, tell=tell))
+
     if not chosen.json:
         print(HEAD, flush=True)
-    try:
-        steps = asyncio.run(
-            climb(run_step or rehearsed, workers=chosen.workers, samples=chosen.samples, first_per_s=chosen.first, steps=chosen.steps, tell=tell)
-        )
-    except (*rehearse.BREAKAGES, BaseExceptionGroup) as error:
-        print(f"capacity: the harness broke: {rehearse.innermost(error)}", file=sys.stderr)
-        return 2
-    return report(chosen, steps)
+    return rehearse.kept_apart(lambda: asyncio.run(until_terminated(climbed())), "capacity")
 
 
 if __name__ == "__main__":

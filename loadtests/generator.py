@@ -1,4 +1,8 @@
-"""Locust as a process of its own: started, followed by its progress, ended."""
+"""Locust as a process of its own: started, followed by its progress, ended.
+
+It has a session of its own, so that all its processes can be ended at once, and is tethered: when this process is killed
+with -9 the kernel kills Locust, and those it forked.
+"""
 
 import asyncio
 import contextlib
@@ -13,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import sut
+from loadtests.crowd import tethered
 from loadtests.scenario import Scenario
 from loadtests.target import Target
 
@@ -84,7 +89,12 @@ async def sending(path: Path, target: Target, run: int, directory: Path, process
     log = directory / "locust.log"
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            *argv, stdout=asyncio.subprocess.PIPE, stderr=output, cwd=sut.ROOT, env=os.environ | {"PYTHONPATH": str(sut.ROOT)}, start_new_session=True
+            *tethered.command(argv),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=output,
+            cwd=sut.ROOT,
+            env=os.environ | {"PYTHONPATH": str(sut.ROOT)},
+            start_new_session=True,
         )
     try:
         yield Generator(process, directory, began_s, log)

@@ -94,10 +94,10 @@ async def _some(consumer: AIOKafkaConsumer) -> dict[TopicPartition, list[Consume
 
 def _row(topic: int, record: ConsumerRecord, run: int, began_s: float) -> tuple[Any, ...] | None:
     """None: another's."""
-    named = _named(record.value)
     try:
+        named = _named(record.value or b"")  # others' records may be anything, or nothing
         of_run, arrival, sample = of_payload(uuid.UUID(named.signup_id or named.id))
-    except ValueError:
+    except (ValueError, msgspec.DecodeError):
         return None
     if of_run != run:
         return None

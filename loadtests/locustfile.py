@@ -26,7 +26,7 @@ from locust.env import Environment
 from locust.exception import StopUser
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
-from loadtests.crowd import shapes
+from loadtests.crowd import shapes, tethered
 from loadtests.crowd.firing import Firing, Plan, Progress, together
 from loadtests.crowd.payloads import Tokens, tokens
 from loadtests.crowd.sender import Answer
@@ -48,6 +48,7 @@ _PATHS: Final = {
 
 locust.runners.WORKER_REPORT_INTERVAL = REPORT_S
 locust.runners.HEARTBEAT_LIVENESS = LIVENESS
+tethered.when_forked()  # --processes: Locust forks them after reading this file
 
 
 class Here:

@@ -70,3 +70,5 @@ class Observed(Struct, frozen=True):
     marks: list[Mark]
     machine: dict[str, str]
     tries: int = 1
+    is_ours: bool = True  # the gateway: started for this rehearsal, so that it counts nobody else's requests, and all of its own
+    died: str = ""  # how the gateway stopped answering before the end

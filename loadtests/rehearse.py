@@ -18,7 +18,8 @@ import secrets
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
@@ -44,6 +45,7 @@ from loadtests.sampler import Sampler
 from loadtests.scenario import Scenario, ScenarioError
 from loadtests.target import Target, TargetError
 
+GRAVITY: Final = (Verdict.PASS, Verdict.MISSED, Verdict.GENERATOR, Verdict.BROKE, Verdict.LOST)
 TRIES: Final = 2  # the second one only where the generator could not keep up
 SETTLE_S: Final = 1.0  # after the last answer: what was answered `unknown` may still arrive
 OUT: Final = Path("var") / "rehearsals"
@@ -59,17 +61,27 @@ def main() -> int:
         beside = scenario.load(wanted.beside, slo.METRICS) if wanted.beside and not chosen.url else None
         previous = report.read(chosen.against) if chosen.against else None
         if chosen.seed is not None:
-            wanted = msgspec.structs.replace(wanted, seed=chosen.seed)
+            wanted = scenario.with_seed(wanted, chosen.seed)
+        if chosen.room:
+            wanted = scenario.with_room(wanted, chosen.room)
         refuse_impossible(wanted, chosen)
-    except (ScenarioError, OSError, msgspec.DecodeError) as error:
+        chosen.out.mkdir(parents=True, exist_ok=True)  # now, and not when an hour has been rehearsed
+    except (ScenarioError, OSError, RecursionError, msgspec.DecodeError) as error:
         say(f"rehearse: {error}")
         return Verdict.BROKE
+    return kept_apart(lambda: asyncio.run(until_terminated(_all(wanted, beside, previous, chosen))), "rehearse")
+
+
+def kept_apart(work: Callable[[], int], name: str) -> int:
+    """The work's exit code; BROKE for all that it raises: Python's own 1 would read as a missed bound."""
     try:
-        return asyncio.run(until_terminated(_all(wanted, beside, previous, chosen)))
-    except (*BREAKAGES, BaseExceptionGroup) as error:
-        say(f"rehearse: the harness broke: {innermost(error)}")
+        return work()
     except (asyncio.CancelledError, KeyboardInterrupt):
-        say("rehearse: ended before there was a verdict")
+        say(f"{name}: ended before there was a verdict")
+    except (*BREAKAGES, BaseExceptionGroup) as error:
+        say(f"{name}: the harness broke: {innermost(error)}")
+    except Exception:  # noqa: BLE001 - a bug of the harness is no verdict either
+        say(f"{name}: the harness broke: {traceback.format_exc()}")
     return Verdict.BROKE
 
 
@@ -82,6 +94,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=OUT, help=f"where reports go (default: {OUT})")
     parser.add_argument("--against", type=Path, metavar="RESULT.JSON", help="of an earlier rehearsal, to compare with")
     parser.add_argument("--url", default="", help="a gateway that is there already; nothing is started, nothing is hurt")
+    parser.add_argument("--room", default="", help="the name its waiting room has (default: as in the scenario)")
     parser.add_argument("--ops-url", default="", help="its operators' port, for /metrics")
     parser.add_argument("--kafka", default="", help="its Kafka, for the third ledger")
     parser.add_argument("--tokens", type=Path, help="members' tokens for it, one a line")
@@ -109,14 +122,26 @@ def innermost(error: BaseException) -> BaseException:
 
 
 async def _all(wanted: Scenario, beside: Scenario | None, previous: Result | None, chosen: argparse.Namespace) -> int:
-    """What stands beside it first; returns the exit code."""
+    """What stands beside it first; returns the gravest exit code that one of them did not expect."""
     other = await rehearsed(beside, chosen) if beside else None
+    codes = [_told(other, chosen.out)] if other else []
     result = await rehearsed(wanted, chosen)
-    directory: Path = chosen.out / f"{wanted.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    report.write(directory, result, previous=previous, beside=other)
+    codes.append(_told(result, chosen.out, previous=previous, beside=other))
+    is_graver = other is not None and other.verdict > Verdict.MISSED
+    return max(codes, key=GRAVITY.index) if is_graver else codes[-1]
+
+
+def _told(result: Result, out: Path, *, previous: Result | None = None, beside: Result | None = None) -> Verdict:
+    """Say it, and write it down.  A disk that is full takes the report and not the verdict."""
     for reason in result.reasons:
         say(f"  {reason}")
-    say(f"{wanted.name}: {result.verdict.name}; {directory / 'report.html'}")
+    directory = out / f"{result.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    try:
+        report.write(directory, result, previous=previous, beside=beside)
+    except OSError as error:
+        say(f"{result.name}: {result.verdict.name}; the report cannot be written: {error}")
+        return max(result.verdict, Verdict.BROKE, key=GRAVITY.index)
+    say(f"{result.name}: {result.verdict.name}; {directory / 'report.html'}")
     return result.verdict
 
 
@@ -159,6 +184,7 @@ class Rehearsal:
         """Everything in order, from the first look at Kafka to the last."""
         where, wanted = self._where, self._wanted
         topics = (target.SYNCS, target.SIGNUPS)
+        await target.reach(where)
         since = await kafka.ends(where.bootstrap, topics) if where.bootstrap else {}
         async with AsyncExitStack() as cleanup:
             falters: Faltering | None = None
@@ -177,13 +203,33 @@ class Rehearsal:
                 await asyncio.sleep(SETTLE_S)
                 sampling.cancel()
             ended_s = time.time() - sent.began_s
-            after = await self._scrape()
+            after, died = await self._last_scrape(samples)
             recording = read(sent.parts())
         records = await kafka.records(where.bootstrap, topics, since, self._run, sent.began_s) if where.bootstrap else None
         self._bar.end()
         marks: Sequence[Mark] = faults.marks if faults else ()
-        facts = {name: str(value) for name, value in machine.facts().items()}
-        return Observed(wanted, self._run, sent.began_s, ended_s, recording, records, before, after, samples.columns, list(marks), facts)
+        return Observed(
+            scenario=wanted,
+            run=self._run,
+            began_s=sent.began_s,
+            ended_s=ended_s,
+            recording=recording,
+            records=records,
+            before=before,
+            after=after,
+            samples=samples.columns,
+            marks=list(marks),
+            machine={"url": where.url} | {name: str(value) for name, value in machine.facts().items()},
+            is_ours=where.stack is not None and not died,
+            died=died,
+        )
+
+    async def _last_scrape(self, samples: Sampler) -> tuple[Series, str]:
+        """Where nobody answers any more, the last one that did, and why: a gateway that died is judged, too."""
+        try:
+            return await self._scrape(), ""
+        except (aiohttp.ClientError, TimeoutError) as error:
+            return samples.last, str(error) or type(error).__name__
 
     async def _scrape(self) -> Series:
         if not self._where.ops_url:

@@ -22,7 +22,7 @@ _ACK: Final = "sluicegate_ack_seconds_bucket"
 
 async def scrape(session: aiohttp.ClientSession, ops_url: str) -> Series:
     """/metrics.  Raises aiohttp.ClientError or TimeoutError: nobody answers."""
-    async with session.get(f"{ops_url}/metrics", timeout=aiohttp.ClientTimeout(total=5.0)) as answer:
+    async with session.get(f"{ops_url}/metrics", timeout=aiohttp.ClientTimeout(total=5.0), raise_for_status=True) as answer:
         text = await answer.text()
     return {name_of(sample.name, sample.labels): sample.value for family in text_string_to_metric_families(text) for sample in family.samples}
 
@@ -73,6 +73,11 @@ class Sampler:
         self._taken = (0, 0.0)
         self.columns: dict[str, list[float]] = {name: [] for name in SAMPLED}
 
+    @property
+    def last(self) -> Series:
+        """The newest scrape that was answered."""
+        return self._before
+
     async def run(self) -> None:
         """Until cancelled."""
         async with aiohttp.ClientSession() as session:
@@ -81,8 +86,9 @@ class Sampler:
                 await asyncio.sleep(PERIOD_S - (time.time() - self._began_s) % PERIOD_S)
 
     async def _sample(self, session: aiohttp.ClientSession) -> None:
-        now_s = time.time()
-        (series, redis_ms), since_s = await asyncio.gather(self._scraped(session), self._redis_ms()), max(now_s - self._at_s, 1e-3)
+        series, redis_ms = await asyncio.gather(self._scraped(session), self._redis_ms())
+        now_s = time.time()  # after the answers: a rate that is dated too early would make passes before its cut too many
+        since_s = max(now_s - self._at_s, 1e-3)
         row = {"at_s": now_s - self._began_s, "redis_ms": redis_ms, **self._used(since_s)}
         row |= self._counted(series, since_s) if series and self._before else {}
         row |= self._consumed(since_s)

@@ -14,22 +14,34 @@ The same file and seed mean the same arrivals, byte for byte.
 """
 
 import difflib
+import math
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
+import numpy as np
 import tomli_w
 from msgspec import Meta, Struct
 
 SCENARIOS: Final = Path(__file__).parent / "scenarios"
 WHOLE: Final = "all"  # a phase's name that needs no phase
+CALLS: Final = frozenset({"syncs", "signups", "tickets", "place", "passes", WHOLE})
+RESERVED: Final = CALLS | {"line", "door", "downstream", "gateway", "recovery"}
+"""What metrics begin with (slo.py): a stream of that name would be measured as something else."""
+
+SEED_MAX: Final = 2**32 - 1
+ARRIVALS_MAX: Final = 20_000_000  # more than an hour of all that one core sends; their calls are a gigabyte
+STREAMS_MAX: Final = 255  # a recording numbers them in a byte
+BEYOND_MAX: Final = 1.01  # of `seconds`: what a shape's rounded segments may come to, and is cut
+DEPTH_MAX: Final = 32  # of tables in tables; who writes them out again calls itself for each
 
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}\Z")]
 Seconds = Annotated[float, Meta(ge=0, le=86_400)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 PerSecond = Annotated[float, Meta(ge=0, le=1_000_000)]
+Factor = Annotated[float, Meta(ge=1e-6, le=1e9)]
 
 Kind = Literal["applicant", "sync", "stranger", "forger"]
 """applicant: joins the line, waits, knocks, signs up (without a room: signs up at once); sync: one request of a member's
@@ -54,8 +66,8 @@ class ScenarioError(Exception):
 class Scale(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """How a city's day fits a machine."""
 
-    people: Annotated[float, Meta(gt=0)] = 1.0  # one of so many is sent
-    clock: Annotated[float, Meta(gt=0)] = 1.0  # arrivals come so many times faster; timers and human delays stay
+    people: Factor = 1.0  # one of so many is sent
+    clock: Factor = 1.0  # arrivals come so many times faster; timers and human delays stay
 
 
 class Segment(Struct, frozen=True, array_like=True):
@@ -69,7 +81,7 @@ class Segment(Struct, frozen=True, array_like=True):
 class Burst(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """People whose clocks say the same: at once, or spread evenly over a jitter.  Their own jitter is not compressed by [scale]."""
 
-    people: Annotated[int, Meta(ge=1)]
+    people: Annotated[int, Meta(ge=1, le=10**12)]
     at_s: Seconds = 0.0  # of the rehearsal's clock
     jitter_s: Seconds = 0.0
 
@@ -161,8 +173,8 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
 
     title: str
     why: str
-    seed: Annotated[int, Meta(ge=0, le=2**32 - 1)]
-    streams: Annotated[list[Stream], Meta(min_length=1)]
+    seed: Annotated[int, Meta(ge=0, le=SEED_MAX)]
+    streams: Annotated[list[Stream], Meta(min_length=1, max_length=STREAMS_MAX)]
     slo: Annotated[list[Slo], Meta(min_length=1)]
     name: str = ""  # the file's
     seconds: Annotated[float, Meta(gt=0, le=86_400)] = 60.0  # of arrivals
@@ -195,25 +207,91 @@ def load(name: str, metrics: frozenset[str] | None) -> Scenario:
         metrics: those there are; None: nobody judges here, as in the generator.
 
     Raises:
-        ScenarioError: there is none, it is no TOML, a field is unknown or out of bounds, a metric or phase does not exist.
+        ScenarioError: there is none, it is no TOML, a field is unknown or out of bounds, a metric or phase does not exist,
+            more come than can be sent, or after the end.
     """
     path = Path(name) if name.endswith(".toml") else SCENARIOS / f"{name}.toml"
     try:
-        found = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Scenario)
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        _refuse_unreadable(document)
+        found = msgspec.convert(document, Scenario)
     except FileNotFoundError:
         known = ", ".join(sorted(one.stem for one in SCENARIOS.glob("*.toml")))
         raise ScenarioError(f"{name}: no such scenario; there are {known}, or name a .toml file") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as exc:
+    except RecursionError:
+        raise ScenarioError(f"{path}: is nested too deeply") from None
+    except (OSError, ValueError) as exc:  # no file, no UTF-8, no TOML, no Scenario
         raise ScenarioError(f"{path}: {exc}") from None
-    problems = list(_problems(found, metrics, path.parent))
-    if problems:
-        raise ScenarioError(f"{path}: {'; '.join(problems)}")
+    missing = [stream for stream in found.streams if stream.times and not (path.parent / stream.times).is_file()]
+    if missing:
+        raise ScenarioError(f"{path}: {'; '.join(f'stream {stream.name}: {stream.times} is not there' for stream in missing)}")
     # Whole paths, so that a copy of the scenario elsewhere finds them too.
     streams = [msgspec.structs.replace(stream, times=str((path.parent / stream.times).resolve())) if stream.times else stream for stream in found.streams]
-    return msgspec.structs.replace(found, name=path.stem, streams=streams)
+    found = msgspec.structs.replace(found, name=path.stem, streams=streams)
+    try:
+        problems = list(_problems(found, metrics))
+    except ScenarioError as error:  # a file of times
+        raise ScenarioError(f"{path}: {error}") from None
+    if problems:
+        raise ScenarioError(f"{path}: {'; '.join(problems)}")
+    return found
 
 
-def _problems(scenario: Scenario, metrics: frozenset[str] | None, folder: Path) -> Iterator[str]:
+def with_seed(scenario: Scenario, seed: int) -> Scenario:
+    """The same day with other dice.  Raises ScenarioError: there are no such."""
+    if not 0 <= seed <= SEED_MAX:
+        raise ScenarioError(f"seed {seed}: want 0 to {SEED_MAX}")
+    return msgspec.structs.replace(scenario, seed=seed)
+
+
+def with_room(scenario: Scenario, name: str) -> Scenario:
+    """The same day before a line of another name.  Raises ScenarioError: it has none."""
+    if not scenario.has_room:
+        raise ScenarioError(f"{scenario.name} has no line: there is no room to name {name!r}")
+    settings = scenario.gateway.settings
+    renamed = settings | {"room": settings["room"] | {"name": name}}
+    return msgspec.structs.replace(scenario, gateway=msgspec.structs.replace(scenario.gateway, settings=renamed))
+
+
+def expected(scenario: Scenario) -> float:
+    """How many arrivals are drawn, on average.  Whole paths only (`load`).  Raises ScenarioError: a file of times cannot be read."""
+    scale, shapes = scenario.scale, [segment for stream in scenario.streams for segment in stream.shape]
+    drawn = sum(segment.seconds * (segment.from_per_s + segment.to_per_s) / 2 for segment in shapes) / scale.people
+    bursts = sum(burst.people for stream in scenario.streams for burst in stream.bursts) / scale.people
+    return drawn + bursts + sum(len(instants(Path(stream.times))) for stream in scenario.streams if stream.times)
+
+
+def instants(path: Path) -> np.ndarray:
+    """What a file of times says.  Raises ScenarioError: it is none."""
+    try:
+        found = np.array([float(line) for line in path.read_text(encoding="ascii").split()], np.float64)
+    except (OSError, ValueError) as error:
+        raise ScenarioError(f"{path}: want one instant a line, in seconds: {error}") from None
+    wrong = found[~((found >= 0) & np.isfinite(found))]
+    if len(wrong):
+        raise ScenarioError(f"{path}: want one instant a line, in seconds from 0 on, not {wrong[0]:g}")
+    return found
+
+
+# What is wrong
+
+
+def _refuse_unreadable(document: dict[str, Any]) -> None:
+    """Raises ValueError: a number that is none stands in it (types' bounds let nan through), or it is nested too deeply."""
+    left: list[tuple[str, int, Any]] = [("", 0, document)]
+    while left:
+        where, depth, value = left.pop()
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{where.lstrip('.')}: want a finite number, not {value}")
+        if depth > DEPTH_MAX:
+            raise ValueError("is nested too deeply")
+        if isinstance(value, dict):
+            left += [(f"{where}.{key}", depth + 1, inner) for key, inner in value.items()]
+        elif isinstance(value, list):
+            left += [(f"{where}[{number}]", depth + 1, inner) for number, inner in enumerate(value)]
+
+
+def _problems(scenario: Scenario, metrics: frozenset[str] | None) -> Iterator[str]:
     """What types cannot say."""
     phases = [phase.name for phase in scenario.phases]
     for what, names in (("phases", phases), ("streams", [stream.name for stream in scenario.streams])):
@@ -225,8 +303,14 @@ def _problems(scenario: Scenario, metrics: frozenset[str] | None, folder: Path) 
     known = None if metrics is None else metrics | of_streams(scenario, metrics)
     for slo in scenario.slo:
         yield from _slo_problems(slo, known, phases)
+    if WHOLE in phases:
+        yield f"phase {WHOLE}: is the whole time's name already"
+    yield from (f"gateway.settings.{name}: want a table" for name, table in scenario.gateway.settings.items() if not isinstance(table, dict))
     for stream in scenario.streams:
-        yield from _stream_problems(stream, folder)
+        yield from _stream_problems(stream)
+        yield from _beyond(stream, scenario)
+    if not (people := expected(scenario)) <= ARRIVALS_MAX:
+        yield f"{people:,.0f} arrivals: want {ARRIVALS_MAX:,} at most; make [scale] people larger"
 
 
 def of_streams(scenario: Scenario, metrics: frozenset[str]) -> frozenset[str]:
@@ -240,22 +324,36 @@ def _slo_problems(slo: Slo, metrics: frozenset[str] | None, phases: Sequence[str
         yield f"slo: no metric is called {slo.metric!r}{_nearest(slo.metric, metrics)}"
     if slo.at_most is None and slo.at_least is None:
         yield f"slo {slo.metric}: want at_most, at_least or both"
+    if slo.at_most is not None and slo.at_least is not None and slo.at_least > slo.at_most:
+        yield f"slo {slo.metric}: nothing is at least {slo.at_least:g} and at most {slo.at_most:g}"
     if slo.phase != WHOLE and slo.phase not in phases:
         yield f"slo {slo.metric}: no phase is called {slo.phase!r}"
 
 
-def _stream_problems(stream: Stream, folder: Path) -> Iterator[str]:
+def _stream_problems(stream: Stream) -> Iterator[str]:
     manners = stream.manners
+    if stream.name in RESERVED:
+        yield f"stream {stream.name}: metrics are called so already; take another name than {', '.join(sorted(RESERVED))}"
     if not (stream.shape or stream.bursts or stream.times):
         yield f"stream {stream.name}: want a shape, bursts or times"
-    if stream.times and not (folder / stream.times).is_file():
-        yield f"stream {stream.name}: {stream.times} is not there"
     if manners.impatient + manners.leaves + manners.sleeps + manners.tabs + manners.blind > 1 + 1e-9:
         yield f"stream {stream.name}: the shares of manners come to more than 1"
 
 
-def _nearest(wanted: str, known: frozenset[str]) -> str:
+def _beyond(stream: Stream, scenario: Scenario) -> Iterator[str]:
+    """Who would come after the end, and never be sent."""
+    end_s, late = scenario.seconds, f"and people come for {scenario.seconds:g} s"
+    if (shape_s := sum(segment.seconds for segment in stream.shape) / scenario.scale.clock) > BEYOND_MAX * end_s:
+        yield f"stream {stream.name}: its shape lasts {shape_s:g} s, {late}"
+    for burst in stream.bursts:
+        if burst.at_s >= end_s or burst.at_s + burst.jitter_s > BEYOND_MAX * end_s:
+            yield f"stream {stream.name}: a burst lasts until {burst.at_s + burst.jitter_s:g} s, {late}"
+    last_s = float(instants(Path(stream.times)).max(initial=0.0)) if stream.times else 0.0
+    if last_s > BEYOND_MAX * end_s:
+        yield f"stream {stream.name}: {stream.times} has somebody come at {last_s:g} s, {late}"
 
+
+def _nearest(wanted: str, known: frozenset[str]) -> str:
     close = difflib.get_close_matches(wanted, known, 1)
     return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(sorted(known))}"
 

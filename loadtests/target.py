@@ -8,18 +8,22 @@ import time
 import tomllib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
+import aiohttp
 import tomli_w
 
 from benchmarks import servers, sut
 from devstack import Devstack
+from loadtests.crowd import tethered
 from loadtests.scenario import Scenario
 
 SETTINGS: Final = sut.ROOT / "gateway.toml"
 SYNCS, SIGNUPS = "syncs.v1", "signups.v1"  # the topics, as shipped
 GROUP: Final = "rehearsal"
+_PATIENCE_S: Final = 10.0
 # The generator says whose address each request comes from, as a proxy does; else a city would come from one.
 PROXIES: Final = ("127.0.0.0/8", "::1/128")
 
@@ -41,6 +45,22 @@ class Target:
 
 class TargetError(Exception):
     """The gateway does not start, or does not answer: the harness broke."""
+
+
+async def reach(where: Target) -> None:
+    """One look before a crowd is sent.
+
+    Raises:
+        TargetError: nobody answers there, or there is no such room.
+    """
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_PATIENCE_S)) as session:
+        try:
+            async with session.get(f"{where.url}/v1/rooms/{where.room}" if where.room else where.url) as answer:
+                status = answer.status
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise TargetError(f"nobody answers at {where.url}: {error or type(error).__name__}") from None
+    if where.room and status != HTTPStatus.OK:
+        raise TargetError(f"{where.url} has no room called {where.room!r} ({status}): name it with --room")
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,7 +95,8 @@ async def own(scenario: Scenario, directory: Path) -> AsyncIterator[Target]:
         secret_file.touch(mode=0o600)
         secret_file.write_text(json.dumps({"kid": sut.KEY_ID, "issuer": sut.ISSUER, "audience": sut.AUDIENCE, "key": sut.base64url(secret)}))
         environment = described.environment | {"GATEWAY_WORKERS": str(scenario.gateway.workers)}
-        argv = (*described.argv[:1], *_program(scenario), "--config", str(path))
+        # It ends with us, however we end; its workers end with it.
+        argv = tuple(tethered.command([*described.argv[:1], *_program(scenario), "--config", str(path)]))
         command = dataclasses.replace(described, argv=argv, environment=environment)
         try:
             server = await servers.start("the gateway", command, frozenset(os.sched_getaffinity(0)), directory / "gateway.log")

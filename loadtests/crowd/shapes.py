@@ -20,7 +20,7 @@ from typing import Final
 
 import numpy as np
 
-from loadtests.scenario import Burst, Scale, Scenario, ScenarioError, Segment, Stream
+from loadtests.scenario import Burst, Scale, Scenario, Segment, Stream, instants
 
 MEANT: Final = np.dtype([("at_s", "f8"), ("stream", "u1")])
 """An arrival; its number is its place in the order of instants (ties: of streams)."""
@@ -69,7 +69,7 @@ def _sources(stream: Stream, scenario: Scenario) -> Iterator[np.ndarray]:
     for number, burst in enumerate(stream.bursts, 1):
         yield together(burst, scenario.scale, _generator(scenario.seed, stream.name, number))
     if stream.times:
-        yield _given(Path(stream.times))
+        yield np.sort(instants(Path(stream.times)))
 
 
 def _generator(seed: int, name: str, source: int) -> np.random.Generator:
@@ -103,10 +103,3 @@ def together(burst: Burst, scale: Scale, generator: np.random.Generator) -> np.n
     """The instants of one burst, sorted."""
     found: np.ndarray = burst.at_s + np.sort(generator.random(round(burst.people / scale.people))) * burst.jitter_s
     return found
-
-
-def _given(path: Path) -> np.ndarray:
-    try:
-        return np.sort(np.array([float(line) for line in path.read_text(encoding="ascii").split()], np.float64))
-    except (OSError, ValueError) as error:
-        raise ScenarioError(f"{path}: want one instant a line, in seconds: {error}") from None

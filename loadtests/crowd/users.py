@@ -296,12 +296,15 @@ class Applicant:
             self._is_gone = True
 
     def _passed(self, phone: Phone, body: Mapping[str, Any]) -> None:
-        walked = self.walked
-        if self._through not in (None, phone):
-            return  # two tabs were told at once
-        self._crowd.waiting -= not walked.passed_s
-        self._through, walked.passed_s = phone, time.time()
-        walked.released_s = instant_s(body["released_at"]) if "released_at" in body else walked.passed_s
+        """The first pass's instants stay; the door's judgement wants every later one that was released too, once."""
+        walked, now_s = self.walked, time.time()
+        released_s = instant_s(body["released_at"]) if "released_at" in body else now_s
+        if not walked.released_s:
+            self._crowd.waiting -= 1
+            walked.passed_s, walked.released_s = now_s, released_s
+        elif released_s not in (walked.released_s, *walked.released_again):
+            walked.released_again = [*walked.released_again, released_s]
+        self._through = self._through or phone  # where two tabs were told at once the first one signs up
 
     def _waits_s(self, wait_s: float, status: int, tries: int) -> float:
         """In line the blind go on as they are told, once they have tried often enough."""

@@ -18,6 +18,8 @@ from loadtests.scenario import WHOLE
 
 EVIDENCE_MAX: Final = 5
 WINDOWS_S: Final = (1.0, 10.0)
+OVERTAKING: Final = "nobody who is there is overtaken for long"
+DOOR: Final = "the door keeps its rate in any"  # so many seconds
 HAD_TIME_S: Final = 30.0  # of presence, once it was their turn: near it a phone asks every four seconds
 FORMS: Final = 4.0  # a form of the mean length takes that much longer in one of 4,000 cases (log-normal, σ 0.4)
 SIGNED_UP_S: Final = 60.0  # then so long to get it accepted, asking again as told
@@ -34,8 +36,15 @@ OVERTAKEN_MORE_S: Final = {
 
 
 def checks(observed: Observed, line: Line, overtaken_s: np.ndarray) -> list[Check]:
-    """All of them.  Args: overtaken_s: of each person (line.overtaken_s)."""
-    return [_twice(line), _moved(line), _lost(observed, line), _overtaken(observed, line, overtaken_s), *_too_wide(observed, line)]
+    """All that can be made: where nobody knows the door's rate, none that is reckoned in it.
+
+    Args:
+        overtaken_s: of each person (line.overtaken_s); nan of all: a door that never opened overtakes nobody, a rate unknown says nothing.
+    """
+    found = [_twice(line), _moved(line), _lost(observed, line)]
+    if not np.isnan(overtaken_s).all():
+        found.append(_overtaken(observed, line, overtaken_s))
+    return found if line.allowed is None else [*found, *_too_wide(observed, line)]
 
 
 def overtaken_bound_s(marks: Sequence[Mark]) -> float:
@@ -122,7 +131,7 @@ def _overtaken(observed: Observed, line: Line, overtaken_s: np.ndarray) -> Check
     worst = found[np.argsort(-overtaken_s[found], kind="stable")][:EVIDENCE_MAX]
     evidence = [f"{_name(line, int(one))}: by {overtaken_s[one]:.1f} s" for one in worst]
     says = f"People overtaken by more than {bound_s:.0f} s of the door's rate while they were there, of {joined:,}"
-    return Check("nobody who is there is overtaken for long", says, len(found), evidence)
+    return Check(OVERTAKING, says, len(found), evidence)
 
 
 def _too_wide(observed: Observed, line: Line) -> list[Check]:
@@ -132,7 +141,7 @@ def _too_wide(observed: Observed, line: Line) -> list[Check]:
         worst = most_in(line, window_s, (-math.inf, max(whole[1], line.end_s)))
         evidence = [f"{worst.passes} passes within {window_s:g} s from {worst.from_s:.3f} s, the bound is {worst.bound:.1f}"] if worst.beyond else []
         says = f"Passes released beyond the door's rate in the worst {window_s:g} s"
-        found.append(Check(f"the door keeps its rate in any {window_s:g} s", says, worst.beyond, evidence))
+        found.append(Check(f"{DOOR} {window_s:g} s", says, worst.beyond, evidence))
     return found
 
 

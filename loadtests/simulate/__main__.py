@@ -41,6 +41,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the table")
     parser.add_argument("--out", type=Path, default=OUT, help=f"where reports go (default: {OUT})")
     options = parser.parse_args(arguments)
+    for name, count in (("people", options.people), ("workers", options.workers)):
+        if count is not None and count < 1:
+            print(f"simulate: --{name} {count}: want 1 or more", file=sys.stderr)
+            return Verdict.BROKE
     if options.table or set(options.scenario) <= LINES:
         return simulate_line.table(options.scenario or sorted(LINES), options.people or 200_000, options.rate, options.workers or 4, options.seed)
     codes = [_front(name, options) for name in options.scenario]

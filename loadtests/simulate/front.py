@@ -3,7 +3,7 @@
     python -m loadtests.simulate --scenario dec18 --people 1000000
 
 The rules are the gateway's: the line (core/waiting, place, turn), its pace (core/pace), overload and buckets
-(cores.py).  The people are the scenario's (simulate_plan.py).  The model is the rest:
+(cores.py).  The people are the scenario's (plan.py).  The model is the rest:
 
 * Steps of 100 ms.  Requests of a step are served in the order of their instants, each by a worker drawn by lot; the room
   is asked once a step, as each worker gathers what a moment brings.  A worker ticks each `tick_ms` and goes by its last sign.

@@ -1,8 +1,9 @@
 """What virtual time saw, as a rehearsal's Observed: judged by the same verdict.py and shown by the same report.
 
-Decided here: which bounds have a meaning in virtual time (no latency: a model's milliseconds are nobody's), and two checks that only a simulation can make: that no bucket ever
-gave more than burst and rate allow, and that nobody passed twice.  There is no Kafka to read and no counter to
-scrape, so there is one ledger, and nothing is said of what was lost.
+Decided here: which bounds have a meaning in virtual time (no latency: a model's milliseconds are nobody's), and two
+checks that only a simulation can make: that no bucket ever gave more than burst and rate allow, and that nobody passed
+twice.  There is no Kafka to read and no counter to scrape, so there is one ledger, and nothing is said of what was
+lost.  A scenario of which no bound has a meaning here is BROKE: nothing was judged, so nothing was passed.
 """
 
 import math
@@ -36,9 +37,12 @@ def judged(front: Front, seconds: float) -> Result:
     left_out = sorted({slo.metric for slo in scenario.slo if slo not in kept})
     result = verdict.judge(observed(front, msgspec.structs.replace(scenario, slo=kept), seconds))
     checks = [*result.checks, *_checks(front)]
-    found = Verdict.LOST if any(check.count for check in checks) else result.verdict
+    found = Verdict.LOST if any(check.count for check in checks) and result.verdict is not Verdict.BROKE else result.verdict
     reasons = [reason for reason in result.reasons if not reason.startswith("Kafka was not read")]
     reasons[:0] = [verdict.found_in_words(check) for check in checks[len(result.checks) :] if check.count]
+    if not kept:
+        found, nothing = Verdict.BROKE, "No bound of this scenario has a meaning in virtual time: there is nothing to judge"
+        reasons.insert(0, nothing)
     return msgspec.structs.replace(
         result, checks=checks, verdict=found, reasons=[*reasons, *_said(front, seconds, left_out)], curves=[], heat=[], is_simulated=True
     )

@@ -1,8 +1,11 @@
 """The knee, the law behind it, and how many workers that means; climbed against a server that is a formula."""
 
+import asyncio
 import itertools
 import json
 import math
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -132,6 +135,49 @@ async def test_a_generator_that_cannot_keep_up_ends_it_and_is_no_step() -> None:
     assert capacity.is_ended_by_generator
     assert capacity.knee == steps[1]
     assert any("at least that" in line for line in sentences(capacity))
+
+
+async def test_a_generator_with_trouble_of_its_own_is_no_step() -> None:
+    async def play(scenario: Scenario) -> Observed:
+        seen = observed(scenario)
+        seen.recording.processes[0].errors.append("[Errno 24] Too many open files (3 times)")
+        return seen
+
+    (step,) = await climb(play, workers=1, samples=1, first_per_s=500.0)
+    assert not step.is_honest
+    assert "or failed" in row(step)
+    assert found([step]).knee is None
+
+
+def test_a_word_to_end_ends_what_was_started(capsys: pytest.CaptureFixture[str]) -> None:
+    """As rehearse does: the stack of the step is let down, and there is no figure."""
+    cleaned = list[str]()
+
+    async def play(scenario: Scenario) -> Observed:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(5)
+        finally:
+            cleaned.append("down")
+        return observed(scenario)
+
+    before = signal.signal(signal.SIGTERM, lambda *_: None)  # or a failure would end the tests
+    try:
+        assert main(["--first", "500"], play) == 2
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert cleaned == ["down"]
+    said = capsys.readouterr()
+    assert "capacity: ended" in said.err
+    assert "The knee" not in said.out
+
+
+def test_a_harness_that_broke_is_2(capsys: pytest.CaptureFixture[str]) -> None:
+    async def play(scenario: Scenario) -> Observed:
+        raise OSError(scenario.name)
+
+    assert main(["--first", "500"], play) == 2
+    assert "capacity: the harness broke: capacity-500" in capsys.readouterr().err
 
 
 def test_a_step_is_judged_once_it_has_settled() -> None:

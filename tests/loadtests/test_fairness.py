@@ -81,6 +81,14 @@ def test_who_left_is_not_lost_and_who_still_waits_neither() -> None:
     assert judged([person(0, 0.5, 1.0), person(1, 0.6), person(2, 0.7)])[LOST].count == 0
 
 
+@pytest.mark.parametrize("over", [{}, {"failed": "422 invalid: []"}])
+def test_who_left_late_is_not_lost(over: dict[str, Any]) -> None:
+    """After their turn, after their form, after a refusal: who goes is not lost, whatever became of them before."""
+    assert judged(stuck(left_s=100.0, **over))[LOST].count == 0
+    let_in = [*steady_line(3, 10.0), person(3, 0.01, 20.0, done_s=0.0, left_s=100.0, **over)]
+    assert judged(let_in)[LOST].count == 0
+
+
 @pytest.mark.parametrize(("passed_s", "count"), [(40.1, 0), (39.9, 1)])
 def test_let_in_and_never_signed_up(passed_s: float, count: int) -> None:
     """Forms of 5 s: four times that, and a minute to get it accepted."""
@@ -103,6 +111,21 @@ def test_who_tried_as_often_as_the_scenario_says_gave_up(tries: int, arrival: in
 def test_refused_for_good_though_the_form_was_right() -> None:
     found = judged([*steady_line(3, 10.0), person(3, 0.01, 110.0, done_s=0.0, failed="422 invalid: []")])
     assert (found[LOST].count, found[LOST].evidence) == (1, ["place 3: 422 invalid: []"])
+
+
+# Where the door's rate is unknown
+
+
+def test_without_a_rate_nothing_is_said_of_the_door_or_of_overtaking() -> None:
+    """A gateway without an operators' port; not a count of 0."""
+    assert set(judged(steady_line(300, 10.0), rate=float("nan"))) == {TWICE, MOVED, LOST}
+
+
+def test_a_door_that_never_opened_may_let_nobody_in() -> None:
+    found = judged(steady_line(300, 10.0), rate=0.0)
+    assert OVERTAKEN not in found
+    assert found[WIDE_1].count
+    assert found[WIDE_10].count
 
 
 # Overtaken

@@ -48,6 +48,8 @@ async def test_all_of_this_run_and_nothing_else(stack: Devstack, producer: AIOKa
     await put(producer, syncs, "id", payload_id(RUN + 1, 5, 0), "another run's")
     await put(producer, syncs, "id", uuid.uuid4(), "a stranger's")
     await put(producer, syncs, "id", "not a uuid", "anybody's")
+    for anything in (None, b"", b"\xff", b"[1]"):
+        await producer.send_and_wait(syncs, anything, key=b"k")
     found = await kafka.records(stack.kafka.bootstrap, topics, since, RUN, 10.0)
     assert [(row["topic"], row["arrival"], row["sample"], row["event"], row["at_s"]) for row in found] == [
         (0, 0, 7, b"e0", 0.5),

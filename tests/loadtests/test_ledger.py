@@ -19,6 +19,7 @@ KEPT = "syncs: refused means nothing happened"
 TWO_IDS = "syncs: one payload, one event id"
 UNSENT = "syncs: nothing comes from nowhere"
 UNCOUNTED = "syncs: what is accepted is counted"
+COUNTED = "syncs: counted as durable means in Kafka"
 
 
 def checks(of: Observed) -> list[Check]:
@@ -35,7 +36,7 @@ def fired(of: Observed) -> dict[str, int]:
 
 def test_all_is_well() -> None:
     found = checks(healthy())
-    assert {check.name for check in found} == {MISSING, KEPT, TWO_IDS, UNSENT, UNCOUNTED}
+    assert {check.name for check in found} == {MISSING, KEPT, TWO_IDS, UNSENT, UNCOUNTED, COUNTED}
     assert not [check for check in found if check.count or check.evidence]
 
 
@@ -91,11 +92,33 @@ def test_who_was_still_at_it_in_the_end_is_unknown() -> None:
     assert by_name(rows(of), "what")["requests of syncs that were under way at the end"].generator == 1
 
 
-@pytest.mark.parametrize(("durable", "short"), [(0.0, 2), (1.0, 1), (2.0, 0), (3.0, 0)])
+@pytest.mark.parametrize(("durable", "short"), [(0.0, 2), (1.0, 1), (2.0, 0)])
 def test_the_gateway_counts_what_it_accepts(durable: float, short: int) -> None:
-    """Not one less; more, where answers were lost."""
+    """Not one less."""
     of = observed([call(1.0)], [fate(0), fate(1)], [record(0), record(1)], before=series(syncs_durable=10.0), after=series(syncs_durable=10.0 + durable))
     assert fired(of) == ({UNCOUNTED: short} if short else {})
+
+
+@pytest.mark.parametrize(("durable", "beyond"), [(1.0, 0), (3.0, 0), (4.0, 1), (6.0, 3)])
+def test_what_the_gateway_counts_is_in_kafka(durable: float, beyond: int) -> None:
+    """Two events and a copy: a repeat is counted again and is a record of its own.  One that nobody was told of counts as well."""
+    told = [fate(0), fate(1, Fate.UNKNOWN)]
+    of = observed([call(1.0)], told, [record(0), record(0, offset=1), record(1)], before=series(syncs_durable=10.0), after=series(syncs_durable=10.0 + durable))
+    assert fired(of) == ({COUNTED: beyond} if beyond else {})
+    evidence = [f"the gateway counted {durable:.0f} durable, Kafka holds 3 records, copies among them"] if beyond else []
+    assert by_name(checks(of))[COUNTED].evidence == evidence
+
+
+@pytest.mark.parametrize("durable", [0.0, 9.0])
+def test_the_count_of_a_gateway_that_is_not_ours_is_shown_and_not_judged(durable: float) -> None:
+    of = observed([call(1.0)], [fate(0)], [record(0)], before=series(syncs_durable=1.0), after=series(syncs_durable=1.0 + durable), is_ours=False)
+    assert {check.name for check in checks(of)} == {MISSING, KEPT, TWO_IDS, UNSENT}
+    assert by_name(rows(of), "what")["syncs accepted"].gateway == durable
+
+
+def test_without_kafka_only_what_was_told_is_held_against_the_count() -> None:
+    of = observed([call(1.0)], [fate(0)], None, before=series(syncs_durable=1.0), after=series(syncs_durable=9.0))
+    assert [(check.name, check.count) for check in checks(of)] == [(UNCOUNTED, 0)]
 
 
 def test_a_topic_is_not_taken_for_the_other() -> None:
@@ -107,7 +130,7 @@ def test_a_topic_is_not_taken_for_the_other() -> None:
         before=series(signups_durable=1.0),
         after=series(signups_durable=2.0, syncs_durable=1.0, syncs_invalid=9.0),
     )
-    assert fired(of) == {MISSING: 1}
+    assert fired(of) == {MISSING: 1, COUNTED: 1}
     assert by_name(checks(of))["sign-ups: accepted means durable"].count == 0
 
 

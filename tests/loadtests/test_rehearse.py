@@ -20,9 +20,9 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from benchmarks import cpu
-from benchmarks.servers import free_port
+from loadtests.generator import LEAD_S
+from tests.loadtests.frozen_server import ROOT, hundred, server
 
-ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.timeout(400)
 
 BRIEF = """
@@ -88,9 +88,10 @@ def test_smoke_passes_and_its_ledgers_agree(tmp_path: Path) -> None:
 def test_one_acknowledged_event_that_never_came_is_found(tmp_path: Path) -> None:
     done = rehearse(brief(tmp_path, gateway="loses_one = true"), out=tmp_path / "out")
     assert done.returncode == 4, done.stderr
-    (lost,) = (check for check in result(tmp_path / "out")["checks"] if check["count"])
+    lost, counted = (check for check in result(tmp_path / "out")["checks"] if check["count"])
     assert (lost["name"], lost["count"]) == ("syncs: accepted means durable", 1)
     assert "not in Kafka" in lost["evidence"][0]
+    assert (counted["name"], counted["count"]) == ("syncs: counted as durable means in Kafka", 1)
 
 
 def test_a_bound_that_is_not_met_is_told(tmp_path: Path) -> None:
@@ -112,7 +113,31 @@ def test_what_is_misspelt_is_never_a_pass(change: dict[str, str], says: str, tmp
     assert done.returncode == 2
     assert says in done.stderr
     assert "Traceback" not in done.stderr
-    assert not (tmp_path / "out").exists()
+    assert not [*tmp_path.glob("out/*")]
+
+
+def test_a_gateway_that_is_not_there_is_told_before_anybody_is_sent(tmp_path: Path) -> None:
+    done = rehearse(brief(tmp_path), "--url", "http://127.0.0.1:9", "--tokens", "/dev/null", out=tmp_path / "out")
+    assert (done.returncode, "nobody answers at http://127.0.0.1:9" in done.stderr) == (2, True), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_report_that_cannot_be_written_is_told_before_anything_is_rehearsed(tmp_path: Path) -> None:
+    path = brief(tmp_path)
+    done = rehearse(path, out=Path(path))
+    assert (done.returncode, "File exists" in done.stderr) == (2, True), done.stderr
+
+
+def test_a_room_of_another_name_is_told(tmp_path: Path) -> None:
+    with server() as url:
+        done = rehearse("smoke", "--url", url, "--tokens", "/dev/null", "--room", "enrol", out=tmp_path / "out")
+    assert (done.returncode, "no room called 'enrol'" in done.stderr) == (2, True), done.stderr
+
+
+@pytest.mark.parametrize("settings", ["room = 'x'", "redis = { url = 'nowhere' }"])
+def test_settings_that_no_gateway_starts_with_are_no_missed_bound(settings: str, tmp_path: Path) -> None:
+    done = rehearse(brief(tmp_path, gateway=f"settings = {{ {settings} }}"), out=tmp_path / "out")
+    assert done.returncode == 2, done.stderr
 
 
 def test_somebody_elses_gateway_is_not_hurt(tmp_path: Path) -> None:
@@ -124,38 +149,12 @@ def test_somebody_elses_gateway_is_not_hurt(tmp_path: Path) -> None:
 # Is what it says of latency, and of itself, true?
 
 
-HUNDRED = """
-title = "a hundred a second"
-why = "the generator's own examination"
-seed = 1812
-seconds = 30.0
-drain_s = 20.0
-streams = [{ name = "steps", kind = "sync", shape = [[30, 100.0, 100.0]] }]
-slo = [{ metric = "syncs.p99_ms", at_most = 500.0 }]
-"""
-
-
-@contextmanager
-def server(*arguments: str) -> Iterator[str]:
-    """loadtests/crowd/frozen.py; its URL."""
-    port = free_port()
-    argv = [sys.executable, "-m", "loadtests.crowd.frozen", "--port", str(port), *arguments]
-    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"READY\n"
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.kill()
-
-
 @contextmanager
 def rehearsing(directory: Path, url: str) -> Iterator[subprocess.Popen[str]]:
     """The hundred a second, against a server that is there."""
     directory.mkdir()
-    (directory / "hundred.toml").write_text(HUNDRED)
     (directory / "tokens").write_text("a.member.s\n")
-    argv = [sys.executable, "-m", "loadtests.rehearse", str(directory / "hundred.toml"), "--url", url]
+    argv = [sys.executable, "-m", "loadtests.rehearse", str(hundred(directory)), "--url", url]
     argv += ["--tokens", str(directory / "tokens"), "--out", str(directory / "out")]
     with subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -189,8 +188,8 @@ def test_a_server_that_freezes_for_five_of_thirty_seconds_is_seen(tmp_path: Path
 def tell_generators(parent: int, word: signal.Signals) -> None:
     """Locust's processes below this one; those that end meanwhile need no word."""
     for pid in cpu.tree(parent, cpu.parents()):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            if b"locustfile.py" in (cpu.PROC / str(pid) / "cmdline").read_bytes():
+        if b"locustfile.py" in command_of(pid):
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, word)
 
 
@@ -218,3 +217,40 @@ def test_a_generator_that_is_held_back_never_says_pass(tmp_path: Path) -> None:
     found = result(tmp_path / "held" / "out")
     assert found["honesty"]["tries"] == 2
     assert found["honesty"]["problems"]
+
+
+def test_a_gateway_that_dies_is_judged_all_the_same(tmp_path: Path) -> None:
+    """Its supervisor is killed in the middle: no broken harness, no pass, and what was acknowledged until then is in Kafka."""
+    path = brief(tmp_path, bound="at_least = 0.0")
+    argv = [sys.executable, "-m", "loadtests.rehearse", path, "--out", str(tmp_path / "out")]
+    with subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        ended = threading.Event()
+        killing = threading.Thread(target=kill_gateway, args=(process.pid, ended))
+        killing.start()
+        try:
+            _, said = process.communicate(timeout=380)
+        finally:
+            ended.set()
+            killing.join()
+    assert process.returncode == 1, said
+    assert "The gateway did not answer at the end" in said
+    assert all(check["count"] == 0 for check in result(tmp_path / "out")["checks"])
+
+
+def kill_gateway(parent: int, ended: threading.Event) -> None:
+    """Three seconds after the first arrival, which comes when Locust has been there for some."""
+    while not ended.wait(0.1):
+        commands = {pid: command_of(pid) for pid in cpu.tree(parent, cpu.parents())}
+        gateways = [pid for pid, command in commands.items() if b"gateway\0--config" in command]
+        if gateways and any(b"locustfile.py" in command for command in commands.values()):
+            ended.wait(LEAD_S + 3.0)
+            os.kill(gateways[0], signal.SIGKILL)
+            return
+
+
+def command_of(pid: int) -> bytes:
+    """Empty where it has ended."""
+    try:
+        return (cpu.PROC / str(pid) / "cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""

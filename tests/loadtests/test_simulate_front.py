@@ -11,7 +11,8 @@ import pytest
 
 from gateway.core.overload import Rank
 from loadtests import report
-from loadtests.judge import slo
+from loadtests.judge import slo, verdict
+from loadtests.judge.verdict import judge
 from loadtests.result import Result, Verdict
 from loadtests.scenario import Burst, Downstream, Gateway, Manners, Planned, Scale, Scenario, ScenarioError, Segment, Slo, Stream, load
 from loadtests.simulate import __main__ as simulate
@@ -42,6 +43,9 @@ DAY = Scenario(
     gateway=Gateway(settings={"room": ROOM}),
     downstream=Downstream(per_s=40.0, knee=200.0),
 )
+
+
+SMALL = msgspec.structs.replace(DAY, streams=[msgspec.structs.replace(CITIZENS, shape=[Segment(10, 20.0, 20.0)])], seconds=10.0, drain_s=60.0)
 
 
 def played(scenario: Scenario, people: int | None = None) -> Front:
@@ -101,6 +105,21 @@ def test_the_verdict_is_a_rehearsal_s() -> None:
     assert found.honesty.meant == found.honesty.sent == len(day().people.meant_s)
     assert any("syncs.p99_ms" in reason for reason in found.reasons)
     assert len({len(column) for column in found.timeline.values()}) == 1
+
+
+def test_where_no_bound_has_a_meaning_nothing_is_passed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is it called a loss, though one was found: nobody knows what else was not judged."""
+    front = played(msgspec.structs.replace(SMALL, slo=[Slo("syncs.p99_ms", at_most=500.0)]))
+    found = judged(front, 1.0)
+    assert found.verdict is Verdict.BROKE
+    assert found.reasons[0] == "No bound of this scenario has a meaning in virtual time: there is nothing to judge"
+    front.seen.passed_twice = 1
+    assert judged(front, 1.0).verdict is Verdict.BROKE
+    front = played(SMALL)
+    front.seen.passed_twice = 1
+    assert judged(front, 1.0).verdict is Verdict.LOST
+    monkeypatch.setattr(verdict, "judge", lambda of: msgspec.structs.replace(judge(of), verdict=Verdict.BROKE))
+    assert judged(front, 1.0).verdict is Verdict.BROKE
 
 
 def test_it_is_written_as_any_report(tmp_path: Path) -> None:
@@ -265,3 +284,11 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert list(tmp_path.glob("smoke-simulated-*/report.html"))
     assert simulate.main(["--scenario", "worker-massacre", "--out", str(tmp_path)]) == 2
     assert "no meaning in virtual time" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("asked", [["--people", "0"], ["--people", "-5"], ["--workers", "0"], ["--workers", "-1"]])
+@pytest.mark.parametrize("scenario", ["smoke", "surge"])
+def test_nobody_and_no_worker_are_refused(asked: list[str], scenario: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not taken for the default: 0 is no number of people."""
+    assert simulate.main(["--scenario", scenario, *asked]) == 2
+    assert capsys.readouterr().err == f"simulate: {' '.join(asked)}: want 1 or more\n"

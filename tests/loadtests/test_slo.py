@@ -9,7 +9,7 @@ from loadtests.judge.slo import CATALOGUE, METRICS, Figures, metric_of, row, sho
 from loadtests.observed import Observed
 from loadtests.recording import CUT, NO_ANSWER, Call, Fate
 from loadtests.result import Mark
-from loadtests.scenario import Slo, of_streams
+from loadtests.scenario import SCENARIOS, Slo, load, of_streams
 from tests.loadtests.observations import CITIZENS, call, fate, frozen, healthy, observed, person, samples, scenario, steady_line
 
 ALL: Final = (0.0, 40.0)
@@ -275,3 +275,24 @@ def test_a_phase_is_its_span() -> None:
     assert row(of, Slo("syncs.per_s", at_least=10.0, phase="opening")).is_met
     found = row(of, Slo("syncs.per_s", at_least=10.0))
     assert (found.phase, found.measured) == ("all", 7.5)
+
+
+# The shipped scenarios
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in SCENARIOS.glob("*.toml")))
+def test_each_scenario_bounds_the_answers_that_nobody_meant(name: str) -> None:
+    """One of a thousand, and more only where what answers or what stores is killed."""
+    found = load(name, METRICS)
+    (bound,) = (slo for slo in found.slo if (slo.metric, slo.phase) == ("all.error_share", "all"))
+    is_killed = any(fault.what in {"worker.kill", "kafka.kill"} for fault in found.faults)
+    assert bound.at_most is not None
+    assert 0 < bound.at_most <= (0.03 if is_killed else 0.001)
+
+
+def test_an_outage_is_told_and_neither_hidden_nor_hung() -> None:
+    """kafka-outage: a frozen Kafka is a refusal at once, no 500, no silence and no 202."""
+    (bound,) = (slo for slo in load("kafka-outage", METRICS).slo if slo.metric == "syncs.refused_share")
+    for status, is_met in ((503, True), (500, False), (NO_ANSWER, False), (202, False)):
+        of = observed([call(27.0 + number / 100, status=status) for number in range(100)], scenario=load("kafka-outage", METRICS))
+        assert row(Figures.of(of), bound).is_met is is_met

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.people import Walked
+from benchmarks.people import Walked, instant_s
+from examples.phone import Known, Phone
 from loadtests.crowd.payloads import Payloads, Secret, Tokens
 from loadtests.crowd.sender import Answer
-from loadtests.crowd.users import IMPATIENT_S, Arrival, Crowd, habits
+from loadtests.crowd.users import IMPATIENT_S, Applicant, Arrival, Crowd, habits
 from loadtests.recording import Call, Fate, of_payload, payload_id
 from loadtests.scenario import Gateway, Manners, Scenario, Slo, Stream
 
@@ -156,6 +157,43 @@ def test_three_tabs_are_one_person_with_one_application() -> None:
     assert walked is not None
     assert Counter(row["call"] for row in calls)[Call.SIGNUPS] == len(fates) == 1
     assert sum(not math.isnan(row["late_s"]) for row in calls) == 1
+
+
+@pytest.mark.parametrize("manners", [{"tabs": 1.0}, {"impatient": 1.0}])
+def test_a_tab_that_has_not_heard_of_the_call_does_not_take_it_back(manners: dict[str, Any]) -> None:
+    """Who has one tab only is told otherwise by the gateway itself."""
+    applicant = Applicant(crowd("applicant", line, has_room=True, **manners), Arrival(3, 0, 0, 0.0))
+    phones = [Phone("signup", Known("j", {})) for _ in range(2)]
+    phones[0].state = "called"
+    applicant._note(phones[0])
+    called_s = applicant.walked.called_s
+    assert called_s > 0
+    applicant._note(phones[1])
+    assert applicant.walked.called_s == (called_s if "tabs" in manners else 0.0)
+
+
+def second(number: int) -> str:
+    return f"2026-12-18T06:00:0{number}+09:00"
+
+
+@pytest.mark.parametrize(("released", "again"), [([1, 5, 9], [5, 9]), ([1, 1, 9], [9]), ([1, 5, 5], [5]), ([1, 1, 1], [])])
+def test_every_pass_that_was_released_is_written_down_once(released: list[int], again: list[int]) -> None:
+    """Two expired before the sign-up; one that is only repeated is no other."""
+    passes, signups = iter(released), iter([403, 403, 202])
+
+    def expiring(line_: str, content: bytes, times: int) -> Reply:
+        if line_.endswith("/passes"):
+            return 201, {}, {"pass": f"P{times}", "released_at": second(next(passes))}
+        if line_.endswith("/signups"):
+            status = next(signups)
+            return status, {}, {"code": "pass-expired"} if status == 403 else {"durability": "kafka"}
+        return line(line_, content, times)
+
+    _, fates, walked = arrive(crowd("applicant", expiring, has_room=True))
+    assert walked is not None
+    assert walked.released_s == instant_s(second(1))
+    assert walked.released_again == [instant_s(second(number)) for number in again]
+    assert fates == [(0, 3, 0, Fate.ACCEPTED)]
 
 
 @pytest.mark.parametrize(("ends_s", "manners"), [(12.0, {}), (1_000.0, {"leaves": 1.0, "within_s": 3.0})])

@@ -6,12 +6,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from loadtests.judge.verdict import exit_code, judge, meant_sha256, scale_in_words
+from loadtests.judge.verdict import judge, meant_sha256, scale_in_words
 from loadtests.observed import Observed
-from loadtests.recording import Fate, Process, Recording
+from loadtests.recording import CUT, NO_ANSWER, Call, Fate, Process, Recording
 from loadtests.result import Mark, Verdict
 from loadtests.scenario import Scale, Slo
-from tests.loadtests.observations import BEGAN_S, call, fate, frozen, healthy, observed, person, record, samples, scenario, steady_line
+from tests.loadtests.observations import BEGAN_S, CITIZENS, call, fate, frozen, healthy, observed, person, record, samples, scenario, steady_line
 
 
 def lossy(of: Observed) -> Observed:
@@ -46,12 +46,12 @@ MISSED = Slo("syncs.p99_ms", at_most=1.0)
         (healthy(people=[person(0, 1.0, 2.0), person(0, 1.0, 3.0)], scenario=scenario(BOUND)), Verdict.LOST),
         (healthy(people=steady_line(200, 20.0), samples=samples(40, door_per_s=10.0), scenario=scenario(BOUND)), Verdict.LOST),
         (observed(processes=[]), Verdict.BROKE),
+        (healthy(scenario=scenario(BOUND), died="connection refused"), Verdict.MISSED),
+        (lossy(healthy(scenario=scenario(BOUND), died="connection refused")), Verdict.LOST),
     ],
 )
 def test_the_gravest_counts(of: Observed, verdict: Verdict) -> None:
-    result = judge(of)
-    assert result.verdict is verdict
-    assert exit_code(result) == int(verdict)
+    assert judge(of).verdict is verdict
 
 
 def test_all_is_well_in_one_sentence() -> None:
@@ -60,11 +60,18 @@ def test_all_is_well_in_one_sentence() -> None:
     assert judge(fair).reasons == ["Nothing was lost, nobody was overtaken or let in beyond the door's rate; every bound held"]
 
 
+def test_a_gateway_that_died_is_said_first() -> None:
+    reasons = judge(healthy(died="connection refused")).reasons
+    assert reasons[0] == "The gateway did not answer at the end: connection refused"
+    assert "every bound held" not in reasons[-1]
+
+
 def test_reasons_come_the_gravest_first() -> None:
     result = judge(lossy(held_back(healthy(scenario=scenario(MISSED)))))
     assert result.reasons == [
         "1 of 300: accepted syncs that are not in Kafka",
-        "Of 600 arrivals that were meant the generator sent 300, 50.0 %; want 99 %",
+        "1 of 300: syncs counted as durable beyond the records in Kafka",
+        "Of 600 arrivals that were meant the generator sent 300 within 1 s of their instant, 50.0 %; want 99 %",
         "The busiest process of the generator used 97 % of its core; more than 80 % leaves no room",
         "Syncs: p99 from the instant a request was meant was 10 ms, bound ≤ 1 ms",
     ]
@@ -85,6 +92,78 @@ def test_who_has_not_read_kafka_does_not_say_that_nothing_was_lost() -> None:
     result = judge(of)
     assert result.verdict is Verdict.PASS
     assert result.reasons == ["Kafka was not read, so nobody can say whether anything was lost; every bound held"]
+
+
+def test_only_what_was_checked_is_claimed() -> None:
+    """Nobody's rate, nobody's Kafka, nobody's payload."""
+    line: dict[str, Any] = {"people": steady_line(200, 20.0), "scenario": scenario(BOUND)}
+    result = judge(healthy(**line))
+    assert result.verdict is Verdict.PASS
+    assert result.reasons == ["Nothing was lost; nobody knows the door's rate, so none can say whether it was kept or anybody was overtaken; every bound held"]
+    of = msgspec.structs.replace(healthy(people=steady_line(100, 10.0), samples=samples(40, door_per_s=10.0)), records=None)
+    unread = "Kafka was not read, so nobody can say whether anything was lost"
+    assert judge(of).reasons == [f"{unread}; nobody was overtaken or let in beyond the door's rate; every bound held"]
+    shut = healthy(people=[person(0, 1.0), person(1, 1.0)], samples=samples(40, door_per_s=0.0))
+    assert judge(shut).reasons == ["Nothing was lost, nobody was let in beyond the door's rate; every bound held"]
+    looks = [call(1.0, call=Call.PLACE, stream=CITIZENS, status=200)]
+    assert judge(observed(looks, scenario=scenario(Slo("all.p99_ms", at_most=500.0)))).reasons == ["Nothing was sent that could be lost; every bound held"]
+
+
+# Nothing was rehearsed
+
+
+def test_nobody_answered() -> None:
+    silent = [call(number, status=status, arrival=number) for number, status in enumerate((NO_ANSWER, CUT))]
+    fates = [fate(0, Fate.UNKNOWN), fate(1, Fate.UNKNOWN)]
+    found = judge(observed(silent, fates, machine={"url": "https://gateway.example"}))
+    assert found.verdict is Verdict.BROKE
+    assert found.reasons[0] == "Nobody answered at https://gateway.example: none of 2 requests had an answer; is the gateway there?"
+    assert judge(observed(silent, fates)).reasons[0].startswith("Nobody answered: none of 2")
+    assert judge(observed([*silent, call(2.0, arrival=2)], [*fates, fate(2)], [record(2)])).verdict is not Verdict.BROKE
+
+
+ROOM: dict[str, Any] = {"settings": {"room": {"name": "signup"}}}
+
+
+def joins(*statuses: int) -> list[tuple[Any, ...]]:
+    return [call(1.0, call=Call.TICKETS, stream=CITIZENS, status=status, arrival=number) for number, status in enumerate(statuses)]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "reason"),
+    [
+        ((404,) * 24, "Nobody joined the line; 24 joins were answered 404: is the room called 'signup' there?"),
+        ((503, 503, CUT), "Nobody joined the line; 2 joins were answered 503, 1 join was not answered"),
+    ],
+)
+def test_nobody_joined(statuses: tuple[int, ...], reason: str) -> None:
+    found = judge(observed(joins(*statuses), scenario=scenario(BOUND, gateway=ROOM)))
+    assert (found.verdict, found.reasons[0]) == (Verdict.BROKE, reason)
+
+
+@pytest.mark.parametrize(
+    ("calls", "people", "gateway"),
+    [
+        (joins(404, 404), [], {}),  # no line is meant to be
+        ([call(1.0)], [], ROOM),  # nobody has come yet
+        (joins(404, 200), [person(0, 1.0)], ROOM),
+        (joins(404, 200), [person(-1, 0.0, 2.0)], ROOM),  # let in on a provisional ticket
+        ([*joins(), call(1.0, call=Call.TICKETS, status=404)], [], ROOM),  # a member's
+    ],
+)
+def test_who_has_no_line_to_join_or_joined_it_is_no_harness_that_broke(calls: list[Any], people: list[Any], gateway: dict[str, Any]) -> None:
+    assert judge(observed(calls, people=people, scenario=scenario(BOUND, gateway=gateway))).verdict is not Verdict.BROKE
+
+
+def test_processes_that_drew_different_arrivals() -> None:
+    parts = [Process(number, 150, digest * 64, 150, BEGAN_S, 0.1) for number, digest in enumerate("ab")]
+    of = healthy(scenario=scenario(BOUND), processes=parts)
+    found = judge(of)
+    assert found.verdict is Verdict.BROKE
+    assert found.reasons == [
+        "The processes of the generator drew different arrivals (SHA-256 of process 0: aaaaaaaa, 1: bbbbbbbb), so each may have sent another's or nobody's"
+    ]
+    assert judge(healthy(scenario=scenario(BOUND), processes=[parts[0], msgspec.structs.replace(parts[0], number=1)])).verdict is Verdict.PASS
 
 
 def test_the_result_has_everything() -> None:
@@ -123,7 +202,8 @@ def test_a_drain_that_was_not_needed_took_no_time() -> None:
 
 def test_nobody_knows_is_told_apart_from_nothing_lost() -> None:
     """Unknown fates, in Kafka or not, are no fault."""
-    of = observed([call(1.0, status=0), call(2.0, arrival=1, status=0)], [fate(0, Fate.UNKNOWN), fate(1, Fate.UNKNOWN)], [record(0)], scenario=scenario(BOUND))
+    calls = [call(1.0, status=0), call(2.0, arrival=1, status=0), call(3.0, arrival=2, status=503)]
+    of = observed(calls, [fate(0, Fate.UNKNOWN), fate(1, Fate.UNKNOWN), fate(2, Fate.REFUSED)], [record(0)], scenario=scenario(BOUND))
     assert judge(of).verdict is Verdict.PASS
 
 
