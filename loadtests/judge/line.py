@@ -8,7 +8,8 @@ of cells of STEP_S; within a cell it is taken as constant.  Passes are counted b
              workers with the next sign (TICK_S); while some gateways may have lost Redis it is twice (DESIGN promise 5)
 
 The bound of any window is the integral of `allowed` over it, and one burst of the highest rate in it, and RECKONING:
-one person, because a door of n people in a window has n - 1 intervals, and a few milliseconds of reckoning.
+one person, because a door of n people in a window has n - 1 intervals, and what was released late: a slot just before
+the window counts within it when its worker woke up late, by as much as a burst.
 """
 
 import math
@@ -28,7 +29,7 @@ from loadtests.result import Mark
 
 STEP_S: Final = 0.05
 TICK_S: Final = 0.25  # gateway.toml's room.tick_ms: by then a worker has the new sign
-RECKONED_S: Final = 0.005  # two workers reckon the room's time to a few milliseconds
+LATE_S: Final = BURST_S  # after its slot an answer may still be released; later it books anew (waiting_room.md)
 APART_S: Final = 5.0  # after Redis is back: slots booked up to 2.7 s ahead, reconnecting, and what was given is posted
 LOBBIES: Final = 2  # so many of live people must wait before an idle door is anybody's fault
 MINUTE_S: Final = 60.0
@@ -268,7 +269,7 @@ def bounds(allowed: Grid, from_s: np.ndarray, window_s: float) -> np.ndarray:
     padded = np.concatenate([np.full(cells, allowed.cells[0]), allowed.cells, np.full(cells, allowed.cells[-1])])
     highest = sliding_window_view(padded, cells).max(axis=1)
     first = np.clip(np.floor(from_s / STEP_S).astype(np.int64) + cells, 0, len(highest) - 1)
-    result: np.ndarray = allowed.within(from_s, from_s + window_s) + (BURST_S + RECKONED_S) * highest[first] + RECKONING
+    result: np.ndarray = allowed.within(from_s, from_s + window_s) + (BURST_S + LATE_S) * highest[first] + RECKONING
     return result
 
 

@@ -159,9 +159,9 @@ def test_the_bound_by_kind_and_length_of_the_faults(marks: list[Mark], bound_s: 
 
 
 def test_the_door_too_wide() -> None:
-    """Ten a second is the rate, twenty came: 2 are the burst's, 1 is reckoning."""
+    """Ten a second is the rate, twenty came: 2 are the burst's, 2 may be late, 1 is reckoning."""
     found = judged(steady_line(200, 20.0))
-    assert fired(found) == {WIDE_1: 7, WIDE_10: 97}
+    assert fired(found) == {WIDE_1: 5, WIDE_10: 95}
     assert found[WIDE_1].evidence[0].startswith("20 passes within 1 s from ")
 
 
