@@ -56,7 +56,7 @@ class Walked(Struct, array_like=True):
     estimated_s: float = -1.0  # the first p50_s that they were told; below 0: none
     stream: int = 0  # of a rehearsal
     arrival: int = 0
-    released_again: list[float] = []  # each later pass, where one had expired before the sign-up; also the room's clock
+    released_again: list[float] = []  # each other pass, where one had expired before the sign-up; also the room's clock
 
 
 @dataclass

@@ -225,6 +225,7 @@ class Applicant:
         self._told: Told | None = None  # of the application, once it is sent
         self._through: Phone | None = None  # the tab that has the pass, and signs up
         self._is_gone = False
+        self._passes: set[str] = set()  # those released so far: a repeat is the same text
         self.walked = Walked(stream=arrival.stream, arrival=arrival.number)
 
     def live(self) -> None:
@@ -296,13 +297,16 @@ class Applicant:
             self._is_gone = True
 
     def _passed(self, phone: Phone, body: Mapping[str, Any]) -> None:
-        """The first pass's instants stay; the door's judgement wants every later one that was released too, once."""
+        """The first pass's instants stay; the door's judgement wants every later pass too.  A second tab is given the same one."""
+        if phone.known.pass_text in self._passes:
+            return
+        self._passes.add(phone.known.pass_text)
         walked, now_s = self.walked, time.time()
         released_s = instant_s(body["released_at"]) if "released_at" in body else now_s
         if not walked.released_s:
             self._crowd.waiting -= 1
             walked.passed_s, walked.released_s = now_s, released_s
-        elif released_s not in (walked.released_s, *walked.released_again):
+        else:
             walked.released_again = [*walked.released_again, released_s]
         self._through = self._through or phone  # where two tabs were told at once the first one signs up
 

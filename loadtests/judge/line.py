@@ -91,6 +91,7 @@ class Line:
     done_s: np.ndarray
     estimated_s: np.ndarray
     released_s: np.ndarray
+    again_s: np.ndarray  # of other passes, after one that expired; by nobody
     spans: list[list[Span]]  # when each could have knocked
     end_s: float
     told: Grid | None  # None: nobody knows the rate
@@ -98,8 +99,8 @@ class Line:
 
     @cached_property
     def releases_s(self) -> np.ndarray:
-        """Of each person's first pass, in order: a repeat of it, as to a second tab, is released again and is no other person."""
-        return np.sort(self.released_s[~np.isnan(self.released_s)])
+        """Of all passes, in order.  One that is told again, as to a second tab, is no other pass: users.py."""
+        return np.sort(np.concatenate([self.released_s[~np.isnan(self.released_s)], self.again_s]))
 
     @cached_property
     def live(self) -> np.ndarray:
@@ -146,6 +147,7 @@ def line_of(observed: Observed) -> Line | None:
         done_s=instants("done_s"),
         estimated_s=np.where(estimated_s >= 0, estimated_s, np.nan),
         released_s=instants("released_s"),
+        again_s=np.array([at_s - began_s for one in people for at_s in one.released_again], dtype=np.float64),
         spans=spans,
         end_s=end_s,
         told=told,

@@ -183,7 +183,7 @@ def test_every_pass_that_was_released_is_written_down_once(released: list[int], 
 
     def expiring(line_: str, content: bytes, times: int) -> Reply:
         if line_.endswith("/passes"):
-            return 201, {}, {"pass": f"P{times}", "released_at": second(next(passes))}
+            return 201, {}, {"pass": f"P{(number := next(passes))}", "released_at": second(number)}
         if line_.endswith("/signups"):
             status = next(signups)
             return status, {}, {"code": "pass-expired"} if status == 403 else {"durability": "kafka"}
@@ -194,6 +194,14 @@ def test_every_pass_that_was_released_is_written_down_once(released: list[int], 
     assert walked.released_s == instant_s(second(1))
     assert walked.released_again == [instant_s(second(number)) for number in again]
     assert fates == [(0, 3, 0, Fate.ACCEPTED)]
+
+
+def test_a_pass_that_a_second_tab_is_told_later_is_no_other() -> None:
+    """The gateway tells each when it told them, and both the same pass."""
+    applicant = Applicant(crowd("applicant", line, has_room=True, tabs=1.0), Arrival(3, 0, 0, 0.0))
+    for number in (1, 2, 3):
+        applicant._passed(Phone("signup", Known("j", {}, pass_text="P")), {"released_at": second(number)})
+    assert (applicant.walked.released_s, applicant.walked.released_again) == (instant_s(second(1)), [])
 
 
 @pytest.mark.parametrize(("ends_s", "manners"), [(12.0, {}), (1_000.0, {"leaves": 1.0, "within_s": 3.0})])
