@@ -18,6 +18,8 @@ TOPICS: Final = ("syncs", "signups")
 STATUSES: Final = tuple(str(s) for s in (200, 201, 202, 204, 303, 304, 400, 401, 403, 404, 405, 408, 411, 413, 415, 422, 429, 500, 503))
 SECONDS_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
+DEPENDENCIES: Final = ("workers", "kafka", "redis", "room", "spool")
+
 WAIT_BUCKETS: Final = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_200.0, 2_400.0, 4_800.0, 9_600.0)
 
 
@@ -262,7 +264,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
     Metric(
         "sluicegate_room_reason",
         "gauge",
-        "Why the door has this rate: 0 paused, 1 told, 2 acks-stopped, 3 overload, 4 lag-unknown, 5 climbing, 6 floor, 7 ceiling, 8 consumption.",
+        "Why the door has this rate: 0 paused, 1 told, 2 acks-stopped, 3 overload, 4 lag-unknown, 5 climbing, 6 floor, 7 ceiling, 8 consumption, 9 closed.",
         "2: look at Kafka; 3: add workers; 4: is room.consumer_group right, and does it commit?  6: downstream takes less than room.floor_per_s.",
         is_supervisors=True,
     ),
@@ -285,6 +287,34 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "gauge",
         "People who give up, each second, as the last minutes showed.",
         "High: the wait is longer than people bear; say so with a message, or let downstream take more.",
+        is_supervisors=True,
+    ),
+    Metric(
+        "sluicegate_room_passes",
+        "gauge",
+        "People let through since the line was opened, by all machines.",
+        "Stands still while people wait and the door is not paused: look at the lights of room and Kafka.",
+        is_supervisors=True,
+    ),
+    Metric(
+        "sluicegate_room_waiting_oldest_seconds",
+        "gauge",
+        "How long who is called next has been in line; NaN while that is not known.",
+        "Far above sluicegate_room_estimate_p50_seconds: the door was slower than it is; say so with a message.",
+        is_supervisors=True,
+    ),
+    Metric(
+        "sluicegate_room_estimate_p50_seconds",
+        "gauge",
+        "The wait that who joins now is told, as half of them will find it.",
+        "Grows: more people join than the door lets in.",
+        is_supervisors=True,
+    ),
+    Metric(
+        "sluicegate_room_estimate_p90_seconds",
+        "gauge",
+        "The wait of who joins now, if nobody gives up.",
+        "Grows: more people join than the door lets in.",
         is_supervisors=True,
     ),
     Metric(
@@ -339,10 +369,73 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "None: /readyz sums it up.",
     ),
     Metric(
+        "sluicegate_worker_cpu_ratio",
+        "gauge",
+        "Share of one core that this worker used since its last beat.",
+        "Near 1: its core is full; add workers or machines.",
+    ),
+    Metric(
+        "sluicegate_worker_memory_bytes",
+        "gauge",
+        "Memory this worker holds (resident).",
+        "Grows for hours under even load: a leak is a bug; a rolling restart loses nothing.",
+    ),
+    Metric(
         "sluicegate_worker_starts_total",
         "counter",
         "Workers started by the supervisor, first starts included.",
         "Grows by itself: a worker keeps dying; read the log above each start.",
+    ),
+    Metric(
+        "sluicegate_supervisor_cpu_ratio",
+        "gauge",
+        "Share of one core that the supervisor used in the last second.",
+        "Above 0.3: too many viewers of the screen, see sluicegate_viewers, or scrapes too often.",
+        is_supervisors=True,
+    ),
+    Metric(
+        "sluicegate_supervisor_memory_bytes",
+        "gauge",
+        "Memory the supervisor holds (resident).",
+        "Grows for hours: a leak is a bug.",
+        is_supervisors=True,
+    ),
+    Metric(
+        "sluicegate_light",
+        "gauge",
+        "A dependency as the screen shows it: 0 grey (not asked, or not there), 1 green, 2 amber, 3 red.",
+        "/readyz and the screen say the reason; docs/operations.md says what to do.",
+        (("dependency", DEPENDENCIES),),
+        is_supervisors=True,
+    ),
+    Metric(
+        "sluicegate_probe_seconds",
+        "gauge",
+        "How long the supervisor's last probe of a dependency took; NaN where none was answered.",
+        "Near a second: the dependency or the network to it is slow.",
+        (("dependency", ("kafka", "redis")),),
+        is_supervisors=True,
+    ),
+    Metric(
+        "sluicegate_viewers",
+        "gauge",
+        "Open streams of the operators' screen.",
+        "None: for sizing; the most there may be is in ops/stream.py.",
+        is_supervisors=True,
+    ),
+    Metric(
+        "sluicegate_viewers_dropped_total",
+        "counter",
+        "Streams of the screen that were ended by us: a reader too slow, or one too many.",
+        "`full`: a page left open a thousand times; `slow`: a bad network, it connects again by itself.",
+        (("why", ("slow", "full")),),
+    ),
+    Metric(
+        "sluicegate_operator_acts_total",
+        "counter",
+        "What operators asked of the room: applied, kept on disk until the store is back, or refused.",
+        "`refused` by nobody you know: see who reaches the operators' port; the log has the addresses.",
+        (("result", ("applied", "kept", "refused")),),
     ),
 )
 
