@@ -29,7 +29,7 @@ import msgspec
 from aiokafka.errors import KafkaError as ClientError
 
 from benchmarks import machine
-from benchmarks.command import until_terminated
+from benchmarks.command import say, until_terminated
 from devstack import DevstackError
 from loadtests import kafka, report, sampler, scenario, target
 from loadtests.downstream import Faltering, taking
@@ -38,7 +38,7 @@ from loadtests.generator import GeneratorError, sending
 from loadtests.judge import slo
 from loadtests.judge.verdict import judge
 from loadtests.observed import Observed, Series
-from loadtests.progress import Bar, say
+from loadtests.progress import Bar
 from loadtests.recording import read
 from loadtests.result import Mark, Result, Verdict
 from loadtests.sampler import Sampler

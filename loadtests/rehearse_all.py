@@ -8,8 +8,8 @@ import sys
 import time
 from typing import Final
 
+from benchmarks.command import say
 from loadtests.judge import slo
-from loadtests.progress import say
 from loadtests.result import Verdict
 from loadtests.scenario import SCENARIOS, load
 
