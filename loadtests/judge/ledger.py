@@ -30,10 +30,9 @@ import numpy as np
 from loadtests.judge.timeline import is_accepted, is_unanswered
 from loadtests.observed import Observed, Series
 from loadtests.recording import FATE, Call, Fate
-from loadtests.result import Check, LedgerRow
+from loadtests.result import EVIDENCE_MAX, Check, LedgerRow
 from loadtests.scenario import Kind
 
-EVIDENCE_MAX: Final = 5
 DURABLE: Final = "accepted means durable"  # the end of a check's name
 TOPICS: Final = (("syncs", "sync", Call.SYNCS), ("signups", "sign-up", Call.SIGNUPS))  # label of the gateway's counters, one of them, its call
 _TOPIC_OF: Final[dict[Kind, int]] = {"sync": 0, "forger": 0, "applicant": 1, "stranger": 1}

@@ -17,7 +17,7 @@ from benchmarks.people import Walked
 from loadtests.judge import verdict
 from loadtests.observed import SAMPLED, Observed
 from loadtests.recording import FATE, Fate, Process, Recording
-from loadtests.result import Check, Mark, Result, Verdict
+from loadtests.result import EVIDENCE_MAX, Check, Mark, Result, Verdict
 from loadtests.scenario import Scenario, Slo
 from loadtests.simulate.cores import START_US, Paid
 from loadtests.simulate.front import Front
@@ -27,7 +27,6 @@ from ratelimit.policy import Policy
 
 BEGAN_S: Final = START_US / 1_000_000
 OF_ALL: Final = frozenset({"gateway.shed_share"})  # of all calls together
-EVIDENCE_MAX: Final = 5
 
 
 def judged(front: Front, seconds: float) -> Result:
