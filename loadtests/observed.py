@@ -17,7 +17,6 @@ RECORD: Final = np.dtype(
         ("arrival", "u4"),  # recording.py's payload_id, of the value's `id` or `signup_id`
         ("sample", "u1"),
         ("event", "S36"),  # ce_id
-        ("key", "S64"),
         ("at_s", "f8"),  # Kafka's timestamp, on the rehearsal's clock
     ]
 )
