@@ -16,7 +16,6 @@ The rules are the gateway's: the line (core/waiting, place, turn), its pace (cor
 Not simulated: sockets, TLS, JSON, packets lost, processes that die, more than one machine's clock.
 """
 
-import heapq
 import math
 import random
 from collections import Counter
@@ -28,8 +27,8 @@ from numpy.typing import NDArray
 from gateway.core.overload import Rank
 from gateway.core.pace import Counts, Meter, Orders, Pace, Reading, Reason, next_pace
 from gateway.core.pace import Policy as PacePolicy
-from gateway.core.place import Doorman, Hold, back_s, hold, look, retry_after_s, share_of
-from gateway.core.sign import Joined, Policy, Sign, Slot
+from gateway.core.place import look, share_of
+from gateway.core.sign import Joined, Policy, Slot
 from gateway.core.turn import token_us_of
 from gateway.core.waiting import Room
 from loadtests.recording import NO_ANSWER, Call
@@ -38,6 +37,7 @@ from loadtests.simulate.calls import Calls
 from loadtests.simulate.cores import ADDRESS_PHONES, KNOCKED_S, LOOKED_S, START_US, Answer, Core, How, Quotas, Request, Store, us_of
 from loadtests.simulate.looks import look_all
 from loadtests.simulate.plan import NEVER_S, Plan, State, outages_s
+from loadtests.simulate.worker import Worker
 from loadtests.usl import Usl
 
 STEP_S: Final = 0.1
@@ -55,20 +55,6 @@ CALL: Final = {Rank.SYNC: Call.SYNCS, Rank.SIGNUP: Call.SIGNUPS, Rank.JOIN: Call
 REASONS: Final = list(Reason)
 
 Ids = NDArray[np.int64]
-
-
-class Worker:
-    """The room as one process keeps it."""
-
-    def __init__(self, sign: Sign, policy: Policy, workers: int) -> None:
-        self.sign = sign
-        self.doorman = Doorman(policy, workers)
-        self.near: list[int] = []
-        self.far: list[int] = []
-        self.given: list[tuple[int, int]] = []
-        self.knocks: list[int] = []  # people
-        self.held: list[tuple[int, int, int]] = []  # a heap of (turn, place, person)
-        self.signups = self.form_s = 0  # of late
 
 
 class Below:
@@ -160,7 +146,7 @@ class Front:
         self.reading: Reading | None = None
         self.tick_us = room.tick_ms * 1000
         first = self.room.tick(START_US)
-        self.workers = [Worker(first, self.policy, workers) for _ in range(workers)]
+        self.workers = [Worker[int](first, self.policy, workers) for _ in range(workers)]
         self.ticks_us = [START_US + self.tick_us * number // workers for number in range(workers)]
 
     @property
@@ -297,7 +283,7 @@ class Front:
             int(self.people.stream[person]), call, status, min(tries, 255), person, due_s, done_s, is_arrival=due_s == self.people.meant_s[person]
         )
 
-    def _knock(self, person: int, worker: Worker, now_us: int) -> None:
+    def _knock(self, person: int, worker: Worker[int], now_us: int) -> None:
         place, share = int(self.place[person]), float(self.share[person])
         self.seen.knocked[person] += 1
         if math.isnan(self.seen.called_s[person]):
@@ -312,7 +298,7 @@ class Front:
             self._told(person, Call.PASSES, 429, self.now_s)
             self._again(person, self.now_s + self._patience_s(person, refusal_s))
         else:
-            worker.knocks.append(person)
+            worker.knocks.append((place, person))
             self.next_step[person] = NEVER_STEP
 
     # What overload and buckets stand before
@@ -357,7 +343,7 @@ class Front:
         self.drops[person] = 0
         self._ended(person, rank, Answer(How.DROPPED, at_s, 1.0))
 
-    def _ended(self, person: int, rank: Rank, answer: Answer, worker: Worker | None = None) -> None:
+    def _ended(self, person: int, rank: Rank, answer: Answer, worker: Worker[int] | None = None) -> None:
         """A request has its answer, or never will."""
         if answer.how is How.ACCEPTED:
             self._accepted(person, rank, answer, worker)
@@ -391,7 +377,7 @@ class Front:
             return AT_ONCE_S
         return min(told_s, IMPATIENT_S) if self.people.impatient[person] else told_s
 
-    def _accepted(self, person: int, rank: Rank, answer: Answer, worker: Worker | None) -> None:
+    def _accepted(self, person: int, rank: Rank, answer: Answer, worker: Worker[int] | None) -> None:
         seen = self.seen
         seen.done_s[person] = answer.at_s
         seen.counts["accepted"] += 1 if rank is Rank.SIGNUP else self.samples[int(self.people.stream[person])][0]
@@ -425,7 +411,7 @@ class Front:
             self.person_at.append(person)
             self._joined(person, answer, worker, now_us)
 
-    def _joined(self, person: int, answer: Joined, worker: Worker, now_us: int) -> None:
+    def _joined(self, person: int, answer: Joined, worker: Worker[int], now_us: int) -> None:
         seen, share = self.seen, share_of(answer.place)
         self.place[person], self.share[person], self.state[person] = answer.place, share, State.LINE
         is_promised = person not in self.joining_s
@@ -441,55 +427,34 @@ class Front:
         seen.first_p50_s[person] = math.nan if is_promised else told.p50_s
         self._again(person, self.now_s + (told.poll_after_s or 1.0))
 
-    def _work(self, number: int, worker: Worker, now_us: int) -> None:
+    def _work(self, number: int, worker: Worker[int], now_us: int) -> None:
         if not self.is_room_away:
             if worker.knocks:
                 self._doors(worker, now_us)
             if now_us >= self.ticks_us[number]:
                 self.ticks_us[number] = max(self.ticks_us[number] + self.tick_us, now_us - self.tick_us)
-                before = worker.sign.clock
-                worker.sign = self.room.tick(now_us, worker.near, worker.far, worker.given, worker.signups, worker.form_s)
-                worker.near, worker.far, worker.given, worker.signups, worker.form_s = [], [], [], 0, 0
-                worker.doorman.ticked()
-                if worker.sign.clock != before:
-                    self._end_long(worker, now_us)
-        if worker.held:
-            self._release(worker, now_us)
+                if worker.tick(self.room, now_us):
+                    for person, after_s in worker.send_back(now_us):
+                        self.state[person] = State.LINE
+                        self._again(person, self.now_s + after_s)
+        for person, due_us in worker.release(now_us, now_us + round(STEP_S * 1_000_000)):
+            self._released(person, (due_us - START_US) / 1_000_000)
 
-    def _doors(self, worker: Worker, now_us: int) -> None:
-        asked, worker.knocks = worker.knocks, []
-        self.seen.knocks += len(asked)
-        places = [int(self.place[person]) for person in asked]
-        for person, place, answer in zip(asked, places, self.room.door(places, now_us), strict=True):
+    def _doors(self, worker: Worker[int], now_us: int) -> None:
+        self.seen.knocks += len(worker.knocks)
+        for person, answer in worker.knock(self.room, now_us):
             if isinstance(answer, Slot):
                 self._booked(person, answer, worker)
-                continue
-            after_s = retry_after_s(self.policy, worker.sign, place, answer.free_in_us, share_of(place))
-            worker.doorman.refused(place, after_s, now_us)
-            self._told(person, Call.PASSES, 429, self.now_s)
-            self._again(person, self.now_s + self._patience_s(person, after_s))
+            else:
+                self._told(person, Call.PASSES, 429, self.now_s)
+                self._again(person, self.now_s + self._patience_s(person, answer))
 
-    def _booked(self, person: int, slot: Slot, worker: Worker) -> None:
+    def _booked(self, person: int, slot: Slot, worker: Worker[int]) -> None:
         self._ends(person, State.HELD)
         if slot.turn:
-            heapq.heappush(worker.held, (slot.turn, int(self.place[person]), person))
+            worker.hold(slot.turn, int(self.place[person]), person)
         else:
             self.seen.passed_twice += math.isnan(self.seen.released_s[person])  # a repeat of a pass that nobody was given
-
-    def _release(self, worker: Worker, now_us: int) -> None:
-        """All that is due before the next step, each at its own instant."""
-        until_us, clock = now_us + round(STEP_S * 1_000_000), worker.sign.clock
-        while worker.held and not clock.is_paused:
-            turn, place, person = worker.held[0]
-            due_us = max(clock.due_us(turn), now_us)
-            if due_us >= until_us:
-                break
-            heapq.heappop(worker.held)
-            if hold(self.policy, clock, turn, due_us) is Hold.LATE:
-                worker.knocks.append(person)
-                continue
-            worker.given.append((place, turn))
-            self._released(person, (due_us - START_US) / 1_000_000)
 
     def _released(self, person: int, at_s: float) -> None:
         """The pass.  Who is asleep finds it on waking; who has left never does."""
@@ -505,18 +470,6 @@ class Front:
             seen.passed_s[person] = begins_s
             self._told(person, Call.PASSES, 201, begins_s)
         self._again(person, begins_s + float(people.form_s[person]))
-
-    def _end_long(self, worker: Worker, now_us: int) -> None:
-        """The rate changed: who would be held for too long is told to come again, and keeps the turn."""
-        clock, kept = worker.sign.clock, []
-        for turn, place, person in worker.held:
-            if hold(self.policy, clock, turn, now_us) is Hold.END:
-                self.state[person] = State.LINE
-                self._again(person, self.now_s + back_s(clock, turn, now_us, share_of(place)))
-            else:
-                kept.append((turn, place, person))
-        heapq.heapify(kept)
-        worker.held = kept
 
     # A second
 
