@@ -31,7 +31,7 @@ from aiokafka.errors import KafkaError as ClientError
 from benchmarks import machine
 from benchmarks.command import say, until_terminated
 from devstack import DevstackError
-from loadtests import kafka, report, sampler, scenario, target
+from loadtests import kafka, report, sampler, scenario, scenario_file, target
 from loadtests.downstream import Faltering, taking
 from loadtests.faults import Faults
 from loadtests.generator import GeneratorError, sending
@@ -57,8 +57,8 @@ def main() -> int:
     chosen = arguments()
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # Kafka is killed on purpose
     try:
-        wanted = scenario.load(chosen.scenario, slo.METRICS)
-        beside = scenario.load(wanted.beside, slo.METRICS) if wanted.beside and not chosen.url else None
+        wanted = scenario_file.load(chosen.scenario, slo.METRICS)
+        beside = scenario_file.load(wanted.beside, slo.METRICS) if wanted.beside and not chosen.url else None
         previous = report.read(chosen.against) if chosen.against else None
         if chosen.seed is not None:
             wanted = scenario.with_seed(wanted, chosen.seed)
@@ -161,7 +161,7 @@ async def observe(wanted: Scenario, chosen: argparse.Namespace) -> Observed:
     with tempfile.TemporaryDirectory(prefix="sluicegate-rehearsal-") as name:
         directory = Path(name)
         path = directory / f"{wanted.name}.toml"
-        scenario.save(wanted, path)
+        scenario_file.save(wanted, path)
         if chosen.url:
             room = wanted.gateway.settings.get("room", {}).get("name", "")
             another = Target(chosen.url.rstrip("/"), room, chosen.secret_file, chosen.tokens, chosen.ops_url.rstrip("/"), chosen.kafka)

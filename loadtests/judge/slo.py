@@ -5,7 +5,7 @@ which they were meant or due, people to the one in which they joined, passes and
 What there is nothing to measure of is nan, and nan meets no bound.
 
     <call>.<stat>   of requests: calls `syncs`, `signups`, `tickets`, `place`, `passes`, `all`
-    <stream>.<stat> the same of what a stream's people send (scenario.of_streams)
+    <stream>.<stat> the same of what a stream's people send (scenario_file.of_streams)
     line.*          of people: how long, how fair
     door.*          of passes: how many, and never too many
     downstream.*, gateway.*, recovery.s
@@ -303,7 +303,7 @@ METRICS: Final = frozenset(CATALOGUE)
 
 
 def metric_of(name: str, scenario: Scenario) -> Metric:
-    """One of the catalogue, or a stream's.  KeyError cannot happen for what scenario.load let through."""
+    """One of the catalogue, or a stream's.  KeyError cannot happen for what scenario_file.load let through."""
     if name in CATALOGUE:
         return CATALOGUE[name]
     of_streams = (_of_requests(stream.name, f"stream {stream.name}", Which(stream=number)) for number, stream in enumerate(scenario.streams))

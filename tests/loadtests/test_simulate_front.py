@@ -14,7 +14,8 @@ from loadtests import report
 from loadtests.judge import slo, verdict
 from loadtests.judge.verdict import judge
 from loadtests.result import Result, Verdict
-from loadtests.scenario import Burst, Downstream, Gateway, Manners, Planned, Scale, Scenario, ScenarioError, Segment, Slo, Stream, load
+from loadtests.scenario import Burst, Downstream, Gateway, Manners, Planned, Scale, Scenario, ScenarioError, Segment, Slo, Stream
+from loadtests.scenario_file import load
 from loadtests.simulate import __main__ as simulate
 from loadtests.simulate.cores import COST_S, Core, How, Quotas, Request, Store
 from loadtests.simulate.front import Front
