@@ -44,6 +44,7 @@ from gateway.keys import Keys
 from gateway.lag import LagReader
 from gateway.listeners import Listeners
 from gateway.ops.access import Access, check_bind, is_loopback
+from gateway.ops.fleet import Fleet, RedisTown, machine_name
 from gateway.ops.readings import Readiness, RoomReading, Seating
 from gateway.ops.rooms import RoomCalls
 from gateway.ops.screen import Screen
@@ -120,7 +121,8 @@ class Supervisor:
         self._pacer = _pacer(config, self._board)
         kafka = Asker(KafkaProbe(config.deliver.bootstrap, SYSTEM), SYSTEM)
         redis = Asker(RedisProbe(config.redis.url, SYSTEM), SYSTEM)
-        self._screen = Screen(self._board, self.readiness, self._room, kafka, redis, SYSTEM)
+        self._fleet = Fleet(RedisTown(config.redis.url, config.limits.prefix), machine_name(0))
+        self._screen = Screen(self._board, self.readiness, self._room, kafka, redis, self._fleet, SYSTEM)
         if self._pacer is not None:
             self._pacer.on_act = self._tell_all  # past the store, which may be away
             self._pacer.on_sign = self._screen.has_news
@@ -209,6 +211,7 @@ class Supervisor:
             # Not exc.strerror: the event loop puts a sentence of its own there.
             raise ConfigError(f"ops.bind {self._config.ops.bind}: {os.strerror(exc.errno) if exc.errno else exc}") from exc
         bound = runner.addresses[0]
+        self._fleet.name = machine_name(bound[1])
         return f"http://{host}:{bound[1]}"
 
     def _announce(self, ops_url: str) -> None:

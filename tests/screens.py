@@ -15,12 +15,14 @@ from gateway.core.light import INDEX
 from gateway.core.sign import Acts, Sign
 from gateway.ops import readings
 from gateway.ops.access import Access
+from gateway.ops.fleet import Fleet
 from gateway.ops.readings import Probed, Readiness, Reading, RoomReading, Seating
 from gateway.ops.rooms import RoomCalls
 from gateway.ops.screen import Screen
 from gateway.ops.server import OpsPort
 from gateway.pacer import Pacer, State
 from gateway.probes import Asker, Found
+from ratelimit.store import StoreAway
 from tests.fakes import FakeClock
 
 TOKEN: Final = "b3BlcmF0b3JzLXRva2VuLW9wZXJhdG9ycw"
@@ -51,7 +53,9 @@ def reading(board: Board, now_s: float = 100.0, **changes: Any) -> Reading:
     """All is well, and there is no room."""
     workers = [seating(index) for index in range(board.workers)]
     at_ms = 1_769_519_405_000 + round(now_s * 1_000)
-    return Reading(at_ms, now_s, Readiness("", workers), board.totals(), readings.gauges(board), WELL, None, 0.01, 70_000_000, 0)._replace(**changes)
+    return Reading(at_ms, now_s, Readiness("", workers), board.totals(), readings.gauges(board), WELL, None, 0.01, 70_000_000, 0, "here:1", [])._replace(
+        **changes
+    )
 
 
 def room(sign: Sign | None, settings: config.Room = SETTINGS, **changes: Any) -> RoomReading:
@@ -72,6 +76,23 @@ class FakeProbe:
 
     async def close(self) -> None:
         self.is_closed = True
+
+
+class FakeTown:
+    """One dict that machines share."""
+
+    def __init__(self) -> None:
+        self.said: dict[str, tuple[int, bytes]] = {}
+        self.is_away = False
+
+    async def say(self, name: str, summary: bytes) -> list[tuple[int, bytes]]:
+        if self.is_away:
+            raise StoreAway("away")
+        self.said[name] = (0, summary)
+        return [said for other, said in self.said.items() if other != name]
+
+    async def close(self) -> None:
+        """Nothing is open."""
 
 
 class Desk:
@@ -99,7 +120,8 @@ class Desk:
         for asker, reason in zip(askers, ("ok", "redis-ok"), strict=True):
             asker.found = Found(reason, 0.001)
         self.kafka, self.redis = askers
-        self.screen = Screen(self.board, lambda: Readiness(self.why, self.workers), self._room, self.kafka, self.redis, self.clock.clock)
+        self.fleet = Fleet(FakeTown(), "here:1")
+        self.screen = Screen(self.board, lambda: Readiness(self.why, self.workers), self._room, self.kafka, self.redis, self.fleet, self.clock.clock)
         access = Access(lambda: self.token, self.clock.clock, is_open=is_open)
         self.calls = RoomCalls(lambda: SETTINGS, pacer, access, self.screen, self.board.supervisor)
         self.port = OpsPort(self.board, self.screen, self.calls, access, Audit(directory))

@@ -128,6 +128,20 @@ class SupervisorNumbers(Struct, frozen=True):
     memory_mb: float
 
 
+class Machine(Struct, frozen=True):
+    """Another machine of the fleet, as it said itself `age_ms` ago."""
+
+    name: str
+    age_ms: int
+    ready: bool
+    able: int  # workers that serve
+    workers: int
+    accepted_per_s: float
+    refused_per_s: float
+    p99_ms: float | None  # until Kafka acknowledged
+    lights: dict[str, str]  # dependency → colour
+
+
 class Frame(Struct, frozen=True):
     """Everything the screen shows of one instant."""
 
@@ -148,6 +162,8 @@ class Frame(Struct, frozen=True):
     workers: list[WorkerNumbers]
     supervisor: SupervisorNumbers
     viewers: int
+    machine: str  # whose screen this is
+    machines: list[Machine]  # the others; what the line is, is the same on all
 
 
 # A point of a chart is the value at each of these paths.

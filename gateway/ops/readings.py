@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from gateway.board import Board, Totals
 from gateway.config import Room
+from gateway.ops.frame import Machine
 from gateway.pacer import State
 
 
@@ -71,6 +72,8 @@ class Reading(NamedTuple):
     cpu: float  # of this process
     memory_bytes: int
     viewers: int
+    machine: str
+    machines: list[Machine]
 
 
 def gauges(board: Board) -> list[Gauges]:

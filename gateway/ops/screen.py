@@ -25,6 +25,7 @@ from gateway.core.sign import Acts
 from gateway.metrics import DEPENDENCIES
 from gateway.ops import events, readings
 from gateway.ops.events import Events
+from gateway.ops.fleet import Fleet
 from gateway.ops.frame import POINT, Frame, Point, point
 from gateway.ops.history import History
 from gateway.ops.lights import Lights, lights
@@ -51,15 +52,24 @@ class Screen:
         readiness: what the supervisor knows of its workers.
         room: the configured room and what the pacer knows of it; None where there is none.
         kafka, redis: the probes; run here.
+        fleet: the other machines; run here too.
     """
 
     def __init__(
-        self, board: Board, readiness: Callable[[], Readiness], room: Callable[[], RoomReading | None], kafka: Asker, redis: Asker, clock: Clock
+        self,
+        board: Board,
+        readiness: Callable[[], Readiness],
+        room: Callable[[], RoomReading | None],
+        kafka: Asker,
+        redis: Asker,
+        fleet: Fleet,
+        clock: Clock,
     ) -> None:
         self._board = board
         self._readiness = readiness
         self._room = room
         self._probes = {"kafka": kafka, "redis": redis}
+        self._fleet = fleet
         self._clock = clock
         self._fold = Fold(self.now_ms(), _version())
         self._looked_s, self._used_s, self._cpu = clock.monotonic_s(), cpu_s(), 0.0
@@ -79,6 +89,7 @@ class Screen:
             async with asyncio.TaskGroup() as loops:
                 for asker in self._probes.values():
                     loops.create_task(asker.run())
+                loops.create_task(self._fleet.run(lambda: self.frame))
                 loops.create_task(self._look())
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from None  # its frames are what the log needs
@@ -87,6 +98,7 @@ class Screen:
         """After `run` was cancelled."""
         for asker in self._probes.values():
             await asker.close()
+        await self._fleet.close()
 
     def has_news(self, *_: object) -> None:
         """The room's sign is new: show it."""
@@ -118,6 +130,8 @@ class Screen:
             self._cpu,
             memory.resident_bytes(),
             len(self.viewers),
+            self._fleet.name,
+            self._fleet.others,
         )
 
     def greeting(self, last_id: int | None) -> bytes:

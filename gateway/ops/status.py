@@ -119,6 +119,8 @@ class Fold:
             workers,
             SupervisorNumbers(round(reading.cpu, 3), _mb(reading.memory_bytes)),
             reading.viewers,
+            reading.machine,
+            reading.machines,
         )
 
     def _remember(self, reading: Reading) -> Past:
