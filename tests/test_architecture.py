@@ -30,7 +30,7 @@ LAYERS: Final = (
     ("browser", "ops.rooms"),
     ("rooms", "ops.screen"),
     ("body", "ops.access", "ops.assets", "ops.status", "ops.stream"),
-    ("ops.events", "ops.fleet", "ops.history", "ops.lights"),
+    ("ops.rates", "ops.events", "ops.fleet", "ops.history", "ops.lights"),
     ("ops.readings",),
     ("ops.frame",),
     ("admit", "connection", "documents", "ops.exposition", "pacer"),

@@ -10,21 +10,17 @@ error budget, when places were given) is kept in `Fold`.  The lights are lights.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from gateway.board import Totals
 from gateway.core.light import Colour, Reason
 from gateway.core.place import people_ahead, people_in_line, wait_s
 from gateway.core.sign import Sign
-from gateway.errors import PROBLEMS
-from gateway.metrics import BY_NAME, SECONDS_BUCKETS, STATUSES, TOPICS
+from gateway.ops import rates
 from gateway.ops.frame import (
     VERSION,
-    Ack,
     Bottleneck,
-    ClassRates,
     Frame,
     Light,
     Objective,
@@ -40,12 +36,10 @@ from gateway.ops.lights import Lights, is_silent, lights, not_able
 from gateway.ops.readings import Reading, RoomReading
 
 WINDOW_S: Final = 5.0
-ANSWERED: Final = 0.999
-ACKED: Final = 0.99
-ACKED_WITHIN_S: Final = 0.5  # a bound of SECONDS_BUCKETS
 BURN_EVERY_S: Final = 10.0
 _CORE_FULL_LAG_S: Final = 0.05  # as sluicegate_loop_lag_seconds says
 _CORE_FULL_RATIO: Final = 0.9
+_JOINS: Final = "sluicegate_room_joins_total"
 _GIVEN_MAX: Final = 16_384  # instants at which places were given: four hours and a half of one a second, then half as fine
 
 # What may limit most, in the order in which it is asked.
@@ -57,12 +51,6 @@ _WHY: Final = {"starting": "starting", "draining": "draining", "no worker answer
 _LIGHTS: Final = (("kafka", "kafka"), ("room", "room-store"), ("redis", "redis"))
 _PACES: Final = {"consumption": "downstream"}  # the others are called as the pace calls them
 
-# Which requests are a class: route, and the statuses of what was accepted.
-_CLASSES: Final = {"syncs": ("syncs", ("202",)), "signups": ("signups", ("202",)), "joins": ("tickets", ("200", "201")), "looks": ("place", ("200",))}
-_SHED: Final = ("signups", "joins", "syncs")
-_SERVER_ERRORS: Final = tuple(status for status in STATUSES if status.startswith("5"))
-_ERRORS: Final = tuple(status for status in STATUSES if status >= "400")
-
 
 class Past(NamedTuple):
     """What rates are counted from."""
@@ -72,16 +60,6 @@ class Past(NamedTuple):
     sign: Sign | None
 
 
-class Spent(NamedTuple):
-    """What error budgets are counted from, ever since the start."""
-
-    now_s: float
-    asked: int
-    failed: int  # answered with 5xx
-    durable: int
-    late: int  # of them: acknowledged after more than ACKED_WITHIN_S
-
-
 class Fold:
     """What one frame needs of those before it."""
 
@@ -89,7 +67,7 @@ class Fold:
         self._started_ms = started_ms
         self._version = version
         self._past: deque[Past] = deque()
-        self._spent: deque[Spent] = deque(maxlen=int(3_600 / BURN_EVERY_S) + 2)
+        self._spent: deque[rates.Spent] = deque(maxlen=int(3_600 / BURN_EVERY_S) + 2)
         self._given: deque[tuple[float, int]] = deque()  # (now_s, the tail then), where it had grown
         self._lights: dict[str, Light] = {}
 
@@ -97,7 +75,7 @@ class Fold:
         """The next one.  Readings come in the order of their time."""
         found = lights(reading)
         past = self._remember(reading)
-        traffic = _traffic(past.totals, reading.totals, max(reading.now_s - past.now_s, 1e-9))
+        traffic = rates.traffic(past.totals, reading.totals, max(reading.now_s - past.now_s, 1e-9))
         room = self._room(reading.room, reading, past) if reading.room else None
         workers = _workers(reading)
         self._lights = {name: self._light(name, reason, reading.at_ms) for name, reason in found.items()}
@@ -112,7 +90,7 @@ class Fold:
             self._lights,
             room,
             traffic,
-            _ack(past.totals, reading.totals),
+            rates.ack(past.totals, reading.totals),
             Unacked(_ms(max((one.unacked_age_s for one in reading.gauges), default=0.0)), int(sum(one.in_flight_bytes for one in reading.gauges))),
             self._slo(reading),
             max((one.lag_ms for one in workers), default=0.0),
@@ -132,7 +110,7 @@ class Fold:
         if sign is not None:
             self._remember_tail(sign, reading.now_s)
         if not self._spent or reading.now_s - self._spent[-1].now_s >= BURN_EVERY_S:
-            self._spent.append(spent(reading.totals, reading.now_s))
+            self._spent.append(rates.spent(reading.totals, reading.now_s))
         return self._past[0]
 
     def _remember_tail(self, sign: Sign, now_s: float) -> None:
@@ -189,11 +167,11 @@ class Fold:
         )
 
     def _slo(self, reading: Reading) -> Slo:
-        now = spent(reading.totals, reading.now_s)
-        before = {window_s: _at(self._spent, reading.now_s - window_s) for window_s in (300.0, 3_600.0)}
-        answered = [burn(now.failed - then.failed, now.asked - then.asked, ANSWERED) for then in before.values()]
-        acked = [burn(now.late - then.late, now.durable - then.durable, ACKED) for then in before.values()]
-        return Slo(Objective(ANSWERED, *answered), Objective(ACKED, *acked))
+        now = rates.spent(reading.totals, reading.now_s)
+        before = {window_s: rates.at(self._spent, reading.now_s - window_s) for window_s in (300.0, 3_600.0)}
+        answered = [rates.burn(now.failed - then.failed, now.asked - then.asked, rates.ANSWERED) for then in before.values()]
+        acked = [rates.burn(now.late - then.late, now.durable - then.durable, rates.ACKED) for then in before.values()]
+        return Slo(Objective(rates.ANSWERED, *answered), Objective(rates.ACKED, *acked))
 
     def _light(self, name: str, reason: Reason, at_ms: int) -> Light:
         """The same object, where it is as it was."""
@@ -236,83 +214,6 @@ def _limits(reading: Reading, found: Lights, room: RoomNumbers | None, traffic: 
 # The parts
 
 
-def _traffic(past: Totals, now: Totals, span_s: float) -> Traffic:
-    def per_s(name: str, labels: Iterable[tuple[str, ...]]) -> float:
-        return round(sum(now.count(name, *each) - past.count(name, *each) for each in labels) / span_s, 3)
-
-    by_class = {
-        name: ClassRates(
-            per_s(_REQUESTS, ((route, status) for status in accepted)),
-            per_s(_REQUESTS, ((route, status) for status in _ERRORS)),
-            per_s(_REFUSED, ((name,),)) if name in _SHED else 0.0,
-        )
-        for name, (route, accepted) in _CLASSES.items()
-    }
-    codes = {code: per_s(_REFUSALS, ((code,),)) for code in PROBLEMS}
-    return Traffic(
-        round(by_class["syncs"].accepted_per_s + by_class["signups"].accepted_per_s, 3),
-        round(sum(codes.values()), 3),
-        round(sum(by_class[name].shed_per_s for name in _SHED), 3),
-        by_class,
-        {code: rate_per_s for code, rate_per_s in codes.items() if rate_per_s},
-    )
-
-
-def _ack(past: Totals, now: Totals) -> Ack:
-    counts = [sum(of) for of in zip(*(_between(past, now, topic) for topic in TOPICS), strict=True)]
-    return Ack(_percentile_ms(counts, 0.5), _percentile_ms(counts, 0.99))
-
-
-def _between(past: Totals, now: Totals, topic: str) -> list[int]:
-    return [after - before for before, after in zip(past.counts(_ACKS, topic), now.counts(_ACKS, topic), strict=True)]
-
-
-def _percentile_ms(counts: Sequence[int], share: float) -> float | None:
-    found = quantile(SECONDS_BUCKETS, counts, share)
-    return None if found is None else _ms(found)
-
-
-def quantile(bounds: Sequence[float], counts: Sequence[int], share: float) -> float | None:
-    """Where `share` of what was counted lies, straight lines within a bucket; the last bound for what is beyond; None: nothing was counted.
-
-    Args: counts: per bucket, not cumulative, the last one being beyond every bound.
-    """
-    wanted = share * sum(counts)
-    if not wanted:
-        return None
-    for index, below in enumerate(accumulate(counts[:-1])):
-        if below >= wanted:
-            left = bounds[index - 1] if index else 0.0
-            return left + (bounds[index] - left) * (1 - (below - wanted) / counts[index])
-    return bounds[-1]
-
-
-def spent(totals: Totals, now_s: float) -> Spent:
-    """What counts for the two objectives: 4xx is the client's and counts for neither."""
-    routes = ("syncs", "signups")
-    failed = sum(totals.count(_REQUESTS, route, status) for route in routes for status in _SERVER_ERRORS)
-    accepted = sum(totals.count(_REQUESTS, route, "202") for route in routes)
-    buckets = [totals.counts(_ACKS, topic) for topic in TOPICS]
-    in_time = sum(sum(counts[: SECONDS_BUCKETS.index(ACKED_WITHIN_S) + 1]) for counts in buckets)
-    durable = sum(map(sum, buckets))
-    return Spent(now_s, accepted + failed, failed, durable, durable - in_time)
-
-
-def burn(bad: int, total: int, objective: float) -> float | None:
-    """How many times as fast as allowed the budget is spent; None where nothing was asked."""
-    return round(bad / total / (1 - objective), 2) if total else None
-
-
-def _at(spent_: Iterable[Spent], at_s: float) -> Spent:
-    """The newest from before that instant, or the oldest there is."""
-    found: Spent | None = None
-    for one in spent_:
-        if found is None or one.now_s <= at_s:
-            found = one
-    assert found is not None  # the reading that is folded is among them
-    return found
-
-
 def _workers(reading: Reading) -> list[WorkerNumbers]:
     return [
         WorkerNumbers(
@@ -346,11 +247,3 @@ def _ms(seconds: float) -> float:
 
 def _mb(count_bytes: float) -> float:
     return round(count_bytes / 1e6, 1)
-
-
-_REQUESTS: Final = "sluicegate_requests_total"
-_REFUSALS: Final = "sluicegate_refusals_total"
-_REFUSED: Final = "sluicegate_overload_refused_total"
-_JOINS: Final = "sluicegate_room_joins_total"
-_ACKS: Final = "sluicegate_ack_seconds"
-assert BY_NAME[_ACKS].buckets == SECONDS_BUCKETS
