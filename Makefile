@@ -80,6 +80,7 @@ docs: $(VENV)/.dev ## Generate schemas and reference pages from the types
 
 lock: $(VENV)/.dev ## Resolve requirements/*.txt anew from pyproject.toml
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml requirements/build.in --extra devstack -o requirements/run.txt
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -c requirements/run.txt -o requirements/gateway.txt
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml requirements/build.in --all-extras -c requirements/run.txt -o requirements/dev.txt
 
 clean: ## Remove the virtual environment and all data of `make run`
