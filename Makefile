@@ -10,7 +10,7 @@ DATA ?= var
 SCENARIO ?= smoke
 SIMULATE ?= --people 1000000
 
-.PHONY: help run test test-pages check rehearse rehearse-at rehearse-all capacity simulate format bench bench-take bench-limits bench-overload bench-room bench-line bench-arrivals docs lock clean
+.PHONY: help run test test-pages test-deploy check rehearse rehearse-at rehearse-all capacity simulate format bench bench-take bench-limits bench-overload bench-room bench-line bench-arrivals docs lock clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -29,6 +29,13 @@ test-pages: $(VENV)/.dev ## Look at the waiting page in a real browser; installs
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium chromium-driver fonts-nanum >/dev/null; \
 	} || { echo "make test-pages needs Debian's packages chromium and chromium-driver and could not install them: not root, not Debian, or no network"; exit 1; }
 	@$(BIN)/python -m pytest -m browser tests/browser
+
+test-deploy: $(VENV)/.dev ## Run deploy/'s proxies and the image's steps as far as a machine without containers can; installs Debian's haproxy
+	@PATH=$$PATH:/usr/sbin; command -v haproxy >/dev/null || { \
+		echo "installing Debian's haproxy (once)"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends haproxy >/dev/null; \
+	} || { echo "make test-deploy needs Debian's package haproxy and could not install it: not root, not Debian, or no network"; exit 1; }
+	@$(BIN)/python -m pytest -m deploy tests/deploy
 
 check: $(VENV)/.dev ## Lint, types, lock and generated documents
 	@$(BIN)/ruff check .
@@ -80,6 +87,7 @@ docs: $(VENV)/.dev ## Generate schemas and reference pages from the types
 
 lock: $(VENV)/.dev ## Resolve requirements/*.txt anew from pyproject.toml
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml requirements/build.in --extra devstack -o requirements/run.txt
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -c requirements/run.txt -o requirements/gateway.txt
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml requirements/build.in --all-extras -c requirements/run.txt -o requirements/dev.txt
 
 clean: ## Remove the virtual environment and all data of `make run`
