@@ -28,8 +28,9 @@ from numpy.typing import NDArray
 from gateway.core.overload import Rank
 from gateway.core.pace import Counts, Meter, Orders, Pace, Reading, Reason, next_pace
 from gateway.core.pace import Policy as PacePolicy
-from gateway.core.place import Doorman, Hold, back_s, hold, look, retry_after_s, share_of
+from gateway.core.place import Doorman, Hold, back_s, closed_s, hold, look, retry_after_s, share_of
 from gateway.core.sign import Joined, Policy, Sign, Slot
+from gateway.core.sign import Reason as Refusal
 from gateway.core.turn import token_us_of
 from gateway.core.waiting import Room
 from loadtests.recording import NO_ANSWER, Call
@@ -415,11 +416,13 @@ class Front:
 
     def _join(self, joins: list[int], now_us: int) -> None:
         worker = self.draw.choice(self.workers)
-        answers = self.room.join([person.to_bytes(8, "big") for person in joins], now_us)
+        owed = sum(person not in self.joining_s for person in joins)
+        answers = self.room.join([person.to_bytes(8, "big") for person in joins], now_us, owed)
         for person, answer in zip(joins, answers, strict=True):
             if not isinstance(answer, Joined):
                 self._told(person, Call.TICKETS, 503, self.joining_s.pop(person, self.now_s) + REDIS_S)
-                self._again(person, self.now_s + LINE_FULL_S)
+                is_closed = answer.reason is Refusal.CLOSED
+                self._again(person, self.now_s + (self._patience_s(person, closed_s(self.draw.random())) if is_closed else LINE_FULL_S))
                 continue
             self.seen.places_twice += answer.is_new and answer.place != len(self.person_at)
             self.person_at.append(person)
