@@ -68,6 +68,11 @@ class Phone:
         """Signed up, or refused for good."""
         return self.known.is_done or bool(self.known.failed)
 
+    @property
+    def is_shut_out(self) -> bool:
+        """The room is closed: what is to be done is to wait, and to say so."""
+        return self.state == "closed" and not self.known.pass_text and not self.is_over
+
     def ask(self) -> Ask:
         """The next request."""
         known = self.known
@@ -92,6 +97,8 @@ class Phone:
             self.known.pass_text, self.state = "", "called"
             return 1.0  # where two clocks differ, the next pass may be refused just so
         if status >= 500 or status in (408, 429):  # a balancer's 502 and 504 too: the place is kept
+            if not self.known.ticket:  # joins again, as the same person
+                self.state = "closed" if code == "room-closed" else "waiting"
             self._place(body)
             return _retry_after_s(headers)
         self.known.failed = f"{status} {code}: {body.get('errors') or body.get('detail')}"
@@ -178,6 +185,9 @@ def run(base: str, phone: Phone, save: Callable[[Known], None], say: Callable[[s
             save(phone.known)
             place = f"{phone.told.get('ahead', '?')} ahead, {phone.told.get('p50_s', '?')} to {phone.told.get('p90_s', '?')} s" if phone.told else ""
             say(f"{ask.method} {ask.path} → {status} {phone.state if not phone.known.pass_text else 'through'} {place}".rstrip())
+            if phone.is_shut_out:
+                kept = "your place is kept" if phone.known.ticket else "nobody new may join"
+                say(f"the room is closed: {kept}; asking again in {wait_s:.0f} s")
         time.sleep(wait_s)
     return phone.known.is_done
 

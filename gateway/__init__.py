@@ -55,6 +55,7 @@ Glossary
     place     a number in the line, given once; a ticket says it, a pass says that it may sign up
     sign      what every worker knows of the line: one value a tick, from which places are told
     gate      places below it may knock; the lobby is who is called and there
+    shut      a door that lets nobody in: paused, where who joins still gets a place, or closed, where nobody new does
     turn      a point on the door's clock, which counts people and not seconds
     pace      the door's rate and the reason for it
     rank      how important a request is when more comes than can be taken: sign-ups before syncs

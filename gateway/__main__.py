@@ -4,7 +4,7 @@
     sluicegate check-config [--config …]           print what is in force, secrets masked
     sluicegate keys                                make a keys file for development
     sluicegate token --user u1                     mint a token for development
-    sluicegate room show|set|pause|resume <room>   the waiting room of a gateway that runs: room_command.py
+    sluicegate room show|set|pause|resume|close|open|undo <room>   the waiting room of a gateway that runs: room_command.py
 
 Exit codes: 0 stopped or done as asked, 1 stopped without finishing, or refused, 2 a setting, key, file or argument is wrong.
 """

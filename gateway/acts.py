@@ -1,6 +1,6 @@
 """What the operator said, on disk: the acts in force, and the list of all that was ever said.
 
-    <data_dir>/room-<name>-<epoch>.acts.json    the newest acts, replaced whole
+    <data_dir>/room-<name>-<epoch>.acts.json    the newest acts and those before them, replaced whole
     <data_dir>/audit.jsonl                      one line an act, appended
 
 The store forgets when it comes back empty; a pause that was said at six must hold at seven.  So acts are
@@ -13,7 +13,7 @@ Written by the supervisor in its own loop: acts are rare, and the order of disk,
 import contextlib
 import os
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple, Self
 
 import msgspec
 from msgspec import Struct
@@ -24,11 +24,31 @@ from gateway.core.sign import Acts
 _MODE = 0o600
 
 
-class _Form(Struct, frozen=True, forbid_unknown_fields=True):
+class Kept(NamedTuple):
+    """What is on disk."""
+
+    acts: Acts = Acts()
+    before: Acts | None = None  # what an undo goes back to; None: not known
+
+
+class _Said(Struct, frozen=True, forbid_unknown_fields=True):
     version: int
     paused: bool
     told_per_s: float | None
     message: str
+    closed: bool = False  # files of an older version do not say so, nor what was before
+
+    @classmethod
+    def of(cls, acts: Acts) -> Self:
+        return cls(acts.version, acts.is_paused, acts.told_per_s, acts.message, acts.is_closed)
+
+    @property
+    def acts(self) -> Acts:
+        return Acts(self.version, self.paused, self.told_per_s, self.message, self.closed)
+
+
+class _Form(_Said, frozen=True, forbid_unknown_fields=True):
+    before: _Said | None = None
 
 
 class ActsFile:
@@ -38,7 +58,7 @@ class ActsFile:
         """Args: stem: names room and epoch."""
         self.path = directory / f"{stem}.acts.json"
 
-    def load(self) -> Acts:
+    def load(self) -> Kept:
         """The newest; none where there is no file.
 
         A file that is not readable is said aloud and passed over: what the store remembers stands, and a gateway
@@ -47,15 +67,15 @@ class ActsFile:
         try:
             form = msgspec.json.decode(self.path.read_bytes(), type=_Form)
         except FileNotFoundError:
-            return Acts()
+            return Kept()
         except (OSError, msgspec.DecodeError, UnicodeDecodeError) as exc:
             logs.error("the operator's acts on disk are not readable: the store's stand", path=str(self.path), reason=type(exc).__name__)
-            return Acts()
-        return Acts(form.version, form.paused, form.told_per_s, form.message)
+            return Kept()
+        return Kept(form.acts, form.before.acts if form.before is not None else None)
 
-    def save(self, acts: Acts) -> None:
+    def save(self, acts: Acts, before: Acts | None = None) -> None:
         """Replace the file; it is on disk when this returns.  Raises OSError."""
-        form = _Form(acts.version, acts.is_paused, acts.told_per_s, acts.message)
+        form = _Form(acts.version, acts.is_paused, acts.told_per_s, acts.message, acts.is_closed, _Said.of(before) if before is not None else None)
         draft = self.path.with_suffix(".draft")
         draft.unlink(missing_ok=True)
         _write(draft, os.O_EXCL, msgspec.json.format(msgspec.json.encode(form), indent=2) + b"\n")

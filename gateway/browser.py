@@ -6,6 +6,9 @@ Decided here: what a form does and which cookies there are; how the page looks i
     POST /rooms/{room}  act=join     a place, in a cookie → 303
                         act=enter    knocks: the pass, in a cookie → 303; or the page again, which says when
 
+Whom a closed room gives no place is shown that on the page, as an answer that is none of trouble: some proxies put a
+page of their own over a 503.
+
 Cookies are `__Host-` ones (Secure, no Domain), HttpOnly, SameSite=Lax: another site's form brings none, and what
 it asks is not done but shown: 303 to the page, where this browser's own place is.
 """
@@ -69,6 +72,8 @@ class Browser:
             return self._rooms.room.office.join_hash(join_id)
 
         came = await self._rooms.admitted(self._rooms.asker(request), 0, join)
+        if came is NoEntry.CLOSED:
+            return self._shown(self._blank(request, "shut"))
         if isinstance(came, NoEntry):
             return self._shown(self._blank(request, "full"), 503, [("Retry-After", str(_FULL_RETRY_S))])
         cookies = [cookie(self._rooms.cookie, self._rooms.ticket_text(came.ticket), TICKET_S)]
@@ -93,7 +98,7 @@ class Browser:
     async def _look(self, request: web.BaseRequest) -> Answer:
         ticket = self._ticket(request)
         if ticket is None:
-            return self._shown(self._blank(request, "outside"))
+            return self._shown(self._blank(request, "shut" if self._rooms.room.sign.state == "closed" else "outside"))
         now_us = self._rooms.room.now_us()
         text = self._rooms.cookie_text(request, self._pass_cookie)
         if text and not isinstance(self._rooms.room.office.read_pass(text, now_us), Flaw):

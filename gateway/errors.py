@@ -187,6 +187,14 @@ PROBLEMS: Final[Mapping[str, Problem]] = {
         ),
         _problem("overloaded", 503, "More work than we can take now", "지금은 요청이 너무 많습니다", *_WAIT),
         _problem("line-full", 503, "The line takes nobody more just now", "지금은 대기줄이 가득 찼습니다", *_WAIT),
+        _problem(
+            "room-closed",
+            503,
+            "The waiting room is closed",
+            "지금은 대기실이 닫혀 있습니다",
+            "Wait Retry-After seconds, then join again with the same `join_id`. Who has a ticket keeps the place: ask for it with the ticket.",
+            "Retry-After 초를 기다린 뒤 같은 `join_id`로 다시 줄을 서세요. 이미 받은 대기표의 순서는 그대로이니, 그 대기표로 순서를 확인하세요.",
+        ),
         _problem("draining", 503, "This server is about to stop", "서버가 곧 종료됩니다", *_WAIT),
         _problem(
             "not-durable",

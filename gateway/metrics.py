@@ -195,9 +195,9 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
     Metric(
         "sluicegate_room_joins_total",
         "counter",
-        "Joins by what came of them: a new place, one they had, a provisional ticket because the store was away, or a full line.",
-        "`provisional`: look at the room's Redis; `full`: raise room.line_max, or say on the page when to come.",
-        (("result", ("new", "known", "provisional", "full")),),
+        "Joins by what came of them: a new place, one they had, a provisional ticket because the store was away, or none because the line was full or the room closed.",
+        "`provisional`: look at the room's Redis; `full`: raise room.line_max, or say on the page when to come; `closed`: say there when it opens.",
+        (("result", ("new", "known", "provisional", "full", "closed")),),
     ),
     Metric(
         "sluicegate_room_looks_total",
@@ -257,7 +257,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
     Metric(
         "sluicegate_room_rate_per_second",
         "gauge",
-        "People a second whom the door lets in; while paused, what it resumes with.",
+        "People a second whom the door lets in; while paused or closed, what it goes on with.",
         "Not what you expect: sluicegate_room_reason, or `sluicegate room show`, says why.",
         is_supervisors=True,
     ),
@@ -293,7 +293,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "sluicegate_room_passes",
         "gauge",
         "People let through since the line was opened, by all machines.",
-        "Stands still while people wait and the door is not paused: look at the lights of room and Kafka.",
+        "Stands still while people wait and the door is neither paused nor closed: look at the lights of room and Kafka.",
         is_supervisors=True,
     ),
     Metric(

@@ -13,6 +13,9 @@ an older one is not taken, and the next second begins with the newer.  Time is t
 tells it.  Kafka is asked by a loop of its own: a question that hangs must not delay the cut that
 follows from what hangs.
 
+What was in force before the newest act is remembered beside it, on disk too, for who takes that act back.  Of an act
+of another machine it is what was known here until then; of one that was already there at the start, nothing is known.
+
 The store is away: said once, tried again each second.  It comes back knowing less: it is raised to
 the newest sign that is remembered here.  Acts that it does not know are said again: the larger version wins.
 """
@@ -29,7 +32,7 @@ from gateway.acts import ActsFile, Audit
 from gateway.board import Board
 from gateway.clock import Clock
 from gateway.core import act
-from gateway.core.act import Change
+from gateway.core.act import Change, Fault, Undo
 from gateway.core.pace import SECOND_US, Counts, Meter, Orders, Policy, Reading, Reason, next_pace
 from gateway.core.place import people_in_line
 from gateway.core.sign import Acts, Sign
@@ -130,7 +133,8 @@ class Pacer:
         self._signed_s = 0.0
         self._file = ActsFile(directory, f"room-{settings.name}-{settings.epoch}")
         self._audit = Audit(directory)
-        self._acts = self._file.load()
+        self._acts, self._before = self._file.load()
+        self._has_looked = False  # at the store: from then on nothing was said that is not known here
         self.on_act: Callable[[Acts], None] = lambda _: None  # hears each act at once, whether the store does or not
         self.on_sign: Callable[[], None] = lambda: None  # hears that `state` is new
         self._saved_version = self._acts.version
@@ -213,8 +217,8 @@ class Pacer:
                 logs.info("the operator's act is in the store", version=acts.version)
             sign = await self._look()
         self._measure(sign)
-        told_per_s, is_paused = self._acts.told_per_s, self._acts.is_paused
-        orders = Orders(self._settings.floor_per_s, self._settings.ceiling_per_s, told_per_s, is_paused)
+        acts, settings = self._acts, self._settings
+        orders = Orders(settings.floor_per_s, settings.ceiling_per_s, acts.told_per_s, acts.is_paused, acts.is_closed)
         load = self._watch.look(self._clock.monotonic_s())
         pace = next_pace(self._policy, orders, sign.pace, sign.at_us, self._reading, acks_stopped=load.acks_stopped, sheds=load.sheds)
         if pace != sign.pace and await self._ask(lambda: self._store.set_pace(pace, sign.pace.changed_us)):
@@ -263,39 +267,57 @@ class Pacer:
 
         Args: who: the caller's address, for the audit.
         """
+        said = await self._put(change, who)
+        assert not isinstance(said, Fault)  # only an undo may come too late
+        return said
+
+    async def undo(self, undo: Undo, who: str) -> Said | Fault:
+        """Take the newest act back, by an act like any other; or why not."""
+        return await self._put(undo, who)
+
+    async def _put(self, asked: Change | Undo, who: str) -> Said | Fault:
         async with self._turn:
             for _ in range(_TRIES):
                 # What is not named stays as another machine's operator left it.
                 is_there = await self._unless_away(self._look) is not None
-                acts, is_kept = self._acted(change, who)
+                now_us = self._clock.now_us()
+                if isinstance(asked, Change):
+                    acts = act.acted(self._acts, asked, now_us)
+                elif isinstance(undone := act.undone(self._acts, self._before, asked, now_us), Fault):
+                    return undone
+                else:
+                    acts = undone
+                is_kept = self._acted(acts, asked, who, now_us)
                 sign = await self._unless_away(self._step) if is_there else None
                 if sign is None or sign.acts == acts:
                     break
         return Said(acts, sign is not None and sign.acts == acts, is_kept)
 
-    def _acted(self, change: Change, who: str) -> tuple[Acts, bool]:
-        """The new acts, and whether disk and audit have them.  A full disk does not keep an operator from closing the door."""
-        now_us, before = self._clock.now_us(), self._acts
-        acts = self._acts = act.acted(before, change, now_us)
+    def _acted(self, acts: Acts, asked: Change | Undo, who: str, now_us: int) -> bool:
+        """Whether disk and audit have the new acts.  A full disk does not keep an operator from closing the door."""
+        before = self._before = self._acts
+        self._acts = acts
         self.on_act(acts)
         room, changed = self._settings.name, act.differences(before, acts)
-        logs.info("an operator's act", room=room, who=who, changed=changed, reason=change.reason, version=acts.version)
+        logs.info("an operator's act", room=room, who=who, changed=changed, reason=asked.reason, version=acts.version)
         at = datetime.fromtimestamp(now_us / SECOND_US, tz=UTC).isoformat(timespec="milliseconds")
-        entry = {"time": at, "room": room, "epoch": self._settings.epoch, "who": who, "changed": changed, "reason": change.reason, "version": acts.version}
+        entry = {"time": at, "room": room, "epoch": self._settings.epoch, "who": who, "changed": changed, "reason": asked.reason, "version": acts.version}
+        if isinstance(asked, Undo):
+            entry["undoes"] = asked.version
         is_saved = self._save()
         try:
             self._audit.append(entry)
         except OSError as exc:
             logs.error("an act is missing in the audit", reason=exc.strerror, version=acts.version)
-            return acts, False
-        return acts, is_saved
+            return False
+        return is_saved
 
     def _save(self) -> bool:
         """Whether the newest acts are on disk."""
         if self._saved_version == self._acts.version:
             return True
         try:
-            self._file.save(self._acts)
+            self._file.save(self._acts, self._before)
         except OSError as exc:
             self._disk_outage.began(exc)
             return False
@@ -319,7 +341,9 @@ class Pacer:
         """The newest sign: the tick of a worker that has seen nobody.  Raises RoomAway."""
         sign = self._took(await self._ask(lambda: self._store.tick(Notes(), self._seen)))
         if sign.acts.version > self._acts.version:
+            self._before = self._acts if self._has_looked else None
             self._acts = sign.acts
+        self._has_looked = True
         self._save()
         return sign
 

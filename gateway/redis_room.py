@@ -33,6 +33,7 @@ _KNOCKED: Final = msgspec.msgpack.Decoder(list[tuple[Reason | None, int, int]])
 _SIGN: Final = msgspec.msgpack.Decoder(Sign)
 _OWNED: Final = msgspec.msgpack.Decoder(list[str])
 _IS_SO: Final = msgspec.msgpack.Decoder(bool)
+_NO_PLACE: Final = {-1: Refused(Reason.FULL), -2: Refused(Reason.CLOSED)}  # join.lua says no other
 
 
 def _script(name: str) -> Script:
@@ -68,16 +69,14 @@ class RedisRoom:
         self._prefix = f"{{sluicegate:room:{name}:{epoch}}}:"
         self._policy, self._token_us = policy, token_us
 
-    async def join(self, ids: Sequence[bytes], seen: Seen) -> list[Joined | Refused]:
+    async def join(self, ids: Sequence[bytes], seen: Seen, owed: int = 0) -> list[Joined | Refused]:
         """See RoomStore."""
         assert len(ids) <= CALL_MAX, len(ids)
         assert all(len(join_id) == JOIN_BYTES for join_id in ids), ids
-        answers = await self._run(_JOIN, seen, (), _JOINED, b"".join(ids))
+        answers = await self._run(_JOIN, seen, (owed,), _JOINED, b"".join(ids))
         if len(answers) != len(ids):
             raise RoomAway(f"{len(answers)} answers to {len(ids)} joins")
-        return [
-            Joined(place, is_new, Slot(turn, slot_s) if slot_s else None) if place >= 0 else Refused(Reason.FULL) for place, is_new, turn, slot_s in answers
-        ]
+        return [Joined(place, is_new, Slot(turn, slot_s) if slot_s else None) if place >= 0 else _NO_PLACE[place] for place, is_new, turn, slot_s in answers]
 
     async def tick(self, notes: Notes, seen: Seen) -> Sign:
         """See RoomStore."""

@@ -11,8 +11,9 @@ place (core/place.py), the door while the store is away (core/alone.py), HTTP (r
 Time is the store's: the sign's, and what has gone by since on a clock that does not step.
 
 When the store is away (a call failed): places are told from the last sign, a join gets a provisional
-ticket, the door runs at this worker's share.  When it is back: what was given meanwhile is posted
-before anything else is asked.  When it is back and knows less: it is raised to what is remembered here.
+ticket, the door runs at this worker's share.  What the operator says meanwhile comes from the supervisor (`said`): a
+closed room hands out no tickets, and a door that is shut lets nobody in.  When it is back: what was given meanwhile is
+posted before anything else is asked.  When it is back and knows less: it is raised to what is remembered here.
 """
 
 import asyncio
@@ -86,6 +87,7 @@ class NoEntry(Enum):
     """Why nobody joins."""
 
     FULL = "line-full"
+    CLOSED = "room-closed"
 
 
 def policy_of(settings: config.Room) -> Policy:
@@ -128,7 +130,7 @@ class WaitingRoom:
         self._workers = workers
         self._doorman = Doorman(self.policy, workers)
         self._holds = Holds(self.policy, self.now_us)
-        self._joins: Gathering[tuple[int, bytes], Joined | Refused] = Gathering(self._ask_joins, CALL_MAX, JOINS_WAITING_MAX)
+        self._joins: Gathering[tuple[bool, int, bytes], Joined | Refused] = Gathering(self._ask_joins, CALL_MAX, JOINS_WAITING_MAX)
         self._knocks: Gathering[int, Slot | Refused] = Gathering(self._ask_door, CALL_MAX, KNOCKS_WAITING_MAX)
         self._owners: Gathering[tuple[str, str], str] = Gathering(store.owners, CALL_MAX, KNOCKS_WAITING_MAX)
         self._knocking: dict[int, asyncio.Task[Through | Wait]] = {}
@@ -153,9 +155,10 @@ class WaitingRoom:
         self._promised: dict[int, tuple[float, float]] = {}  # of some places: when their first estimate was told, and the wait
 
     def said(self, acts: Acts) -> None:
-        """What the operator said, past the store: a pause holds for the door here too while the store is away."""
+        """What the operator said, past the store: it holds here too while the store is away."""
         if acts.version >= self._said.version:
             self._said = acts
+        self._obey()
 
     def reload(self, settings: config.Room) -> None:
         """Other settings of the same line; refusals that were remembered go, and are asked for again."""
@@ -178,10 +181,10 @@ class WaitingRoom:
 
     @property
     def slowed_by(self) -> str:
-        """Why estimates have risen of late: a Reason, "paused"; empty where they have not."""
+        """Why estimates have risen of late: a Reason, "paused", "closed"; empty where they have not."""
         if self._clock.monotonic_s() - self._slowed_s > SLOWED_S:
             return ""
-        return "paused" if self.sign.clock.is_paused else self.sign.pace.reason.value
+        return self.sign.pace.reason.value if self.sign.state == "open" else self.sign.state
 
     @property
     def is_away(self) -> bool:
@@ -196,11 +199,15 @@ class WaitingRoom:
         try:
             answer = await self._join(join, joined_us)
         except RoomAway:
+            if self.sign.acts.is_closed:
+                self._joined["closed"].add()
+                return NoEntry.CLOSED
             self._joined["provisional"].add()
             return Came(Provisional(join, joined_us), is_new=True)
         if isinstance(answer, Refused):
-            self._joined["full"].add()
-            return NoEntry.FULL
+            no_entry = NoEntry(answer.reason.value)
+            self._joined["closed" if no_entry is NoEntry.CLOSED else "full"].add()
+            return no_entry
         self._joined["new" if answer.is_new else "known"].add()
         return Came(Ticket(answer.place, joined_us), answer.is_new, answer.slot)
 
@@ -216,7 +223,7 @@ class WaitingRoom:
         if isinstance(ticket, Ticket) or self.is_away:
             return ticket
         try:
-            answer = await self._join(ticket.join, ticket.joined_us)
+            answer = await self._join(ticket.join, ticket.joined_us, is_owed=True)
         except RoomAway:
             return ticket
         return ticket if isinstance(answer, Refused) else Ticket(answer.place, ticket.joined_us)
@@ -351,7 +358,6 @@ class WaitingRoom:
 
     def _knock_alone(self, door: AloneDoor, ticket: Ticket | Provisional) -> Through | Wait:
         now_us = self.now_us()
-        door.is_paused = self._said.is_paused if self._said.version > self.sign.acts.version else self.sign.clock.is_paused
         if isinstance(ticket, Ticket):
             holder: int | bytes = ticket.place
             answer = door.knock(ticket.place, now_us)
@@ -367,15 +373,16 @@ class WaitingRoom:
 
     # The store
 
-    async def _join(self, join: bytes, joined_us: int) -> Joined | Refused:
+    async def _join(self, join: bytes, joined_us: int, *, is_owed: bool = False) -> Joined | Refused:
         if self.is_away:
             raise RoomAway(STILL_AWAY)
-        return await self._joins.enter((joined_us, join))
+        return await self._joins.enter((not is_owed, joined_us, join))
 
-    async def _ask_joins(self, items: Sequence[tuple[int, bytes]]) -> Sequence[Joined | Refused]:
-        """In the order of joining: provisional tickets are older than who joins now."""
-        order = sorted(range(len(items)), key=lambda index: items[index][0])
-        answers = await self._asked(lambda: self._store.join([items[index][1] for index in order], self._seen))
+    async def _ask_joins(self, items: Sequence[tuple[bool, int, bytes]]) -> Sequence[Joined | Refused]:
+        """In the order of joining: provisional tickets are older than who joins now, and a room that closed since owes them places."""
+        order = sorted(range(len(items)), key=lambda index: items[index][:2])
+        ids, owed = [items[index][2] for index in order], sum(not is_new for is_new, _, _ in items)
+        answers = await self._asked(lambda: self._store.join(ids, self._seen, owed))
         told_to: list[Joined | Refused] = [Refused(Reason.FULL)] * len(items)
         for index, answer in zip(order, answers, strict=True):
             told_to[index] = answer
@@ -408,6 +415,8 @@ class WaitingRoom:
             if remembered is not None or self._seen.tail:  # places may have been given since that sign, or before the first
                 sign = remembered or self.sign
                 remembered = sign._replace(tail=max(sign.tail, self._seen.tail), head=max(sign.head, self._seen.head))
+                if self._said.version > sign.acts.version:
+                    remembered = remembered.obeying(self._said, sign.at_us)
             sign = await self._store.recover(remembered, MARGIN, given[:SEEN_MAX])
             for first in range(SEEN_MAX, len(given), SEEN_MAX):
                 sign = await self._store.recover(sign, MARGIN, given[first : first + SEEN_MAX])
@@ -462,11 +471,25 @@ class WaitingRoom:
         self._seen = Seen(max(self._seen.tail, sign.tail), max(self._seen.head, sign.head))
         self._holds.moved(sign.clock)
         self._held.set(len(self._holds))
+        self._obey()  # the store may have forgotten what was said, until the supervisor says it again
+
+    def _obey(self) -> None:
+        """Under the newest acts, wherever they were said.
+
+        A shut door at once.  One that is opened only while the store is away: else its clock goes on when the store says
+        so, and by one that was ahead of it answers would be given before their turns.
+        """
+        if self._said.version > self.sign.acts.version and (self._alone is not None or self._said.is_shut):
+            self.sign = self.sign.obeying(self._said, self.now_us())
+            self._holds.moved(self.sign.clock)
+        if self._alone is not None:
+            self._alone.is_shut = self.sign.clock.is_paused
 
     def _went(self, why: str) -> None:
         if self._alone is None:
             logs.warning("the line's store is away", reason=why, consequence="joins are provisional, the door runs at each worker's share")
             self._alone = AloneDoor(self.policy, self.sign, self.now_us(), self._share, self._stagger)
+            self._obey()
             self._away_s = self._clock.monotonic_s()
             return
         now_s = self._clock.monotonic_s()
@@ -480,13 +503,13 @@ class WaitingRoom:
             door = self._alone
             posted = len(door.given)
             await self._recover()  # is it there?
-            door.is_closed = True  # else there would always be somebody more to post
+            door.is_posting = True  # else there would always be somebody more to post
             try:
                 if posted < len(door.given):
                     await self._recover()
                 await self._post_joins(list(door.given_joins.items()))
             finally:
-                door.is_closed = False
+                door.is_posting = False
             logs.info("the line's store is back", given_alone=len(door.given) + len(door.given_joins))
             self._alone = None
 
@@ -494,7 +517,7 @@ class WaitingRoom:
         """Who was let in on a provisional ticket gets a place, which is through: else they would be called like anybody."""
         for first in range(0, len(given), CALL_MAX):
             some = given[first : first + CALL_MAX]
-            answers = await self._store.join([join for join, _ in some], self._seen)
+            answers = await self._store.join([join for join, _ in some], self._seen, len(some))
             places = [(answer.place, slot_s) for answer, (_, slot_s) in zip(answers, some, strict=True) if isinstance(answer, Joined)]
             self._took(await self._store.recover(self._remembered, MARGIN, places))
 
@@ -503,7 +526,7 @@ class WaitingRoom:
         now_s = self._clock.monotonic_s()
         if now_s - self._filed_s >= FILE_EVERY_S and (self._filing is None or self._filing.done()):
             self._filed_s = now_s
-            self._filing = asyncio.get_running_loop().run_in_executor(None, self._files.write, self.sign)
+            self._filing = asyncio.get_running_loop().run_in_executor(None, self._files.write, self._remembered or self.sign)
 
     async def close(self) -> None:
         """Hold nobody any longer, and tell the store a last time whose answer was given."""

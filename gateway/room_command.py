@@ -1,9 +1,10 @@
-"""`sluicegate room show|set|pause|resume <room>`: the operator's calls from a terminal.
+"""`sluicegate room show|set|pause|resume|close|open|undo <room>`: the operator's calls from a terminal.
 
 Decided here: how a command becomes one request to the operators' port, and how its answer reads.  Not
 decided here: what may be asked (core/act.py, on the other side); so a refusal is told in its words.
 
     show    GET, one `name: value` a line, for people and grep
+    undo    GET for the version of the newest act, then POST that takes it back; one said in between is not hit
     others  POST; the same lines, as they are in force
 
 Exit codes: 0 done, 1 refused, unreachable, or kept but not in force yet, 2 the command is wrong.  The
@@ -36,12 +37,13 @@ class Outcome(NamedTuple):
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", common: argparse.ArgumentParser) -> None:
     """Describe the command to the parser of the command line."""
     room = commands.add_parser("room", help="see a waiting room and say what it is to do")
-    acts = room.add_subparsers(dest="act", required=True, metavar="show|set|pause|resume")
+    acts = room.add_subparsers(dest="act", required=True, metavar="show|set|pause|resume|close|open|undo")
     where = argparse.ArgumentParser(add_help=False, parents=[common])
     where.add_argument("room", help="the room's name, room.name in the settings")
     where.add_argument("--ops", metavar="URL", help="the operators' port, such as http://127.0.0.1:8081; else ops.bind of the settings")
-    why = argparse.ArgumentParser(add_help=False)
-    why.add_argument("--reason", required=True, help="why, for the audit")
+    reason = argparse.ArgumentParser(add_help=False)
+    reason.add_argument("--reason", required=True, help="why, for the audit")
+    why = argparse.ArgumentParser(add_help=False, parents=[reason])
     why.add_argument("--message", help='what people in line read; "" takes it away')
     acts.add_parser("show", parents=[where], help="print how it stands")
     change = acts.add_parser("set", parents=[where, why], help="tell a rate or a message")
@@ -51,6 +53,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", comm
     )
     acts.add_parser("pause", parents=[where, why], help="let nobody in; places are kept")
     acts.add_parser("resume", parents=[where, why], help="let people in again, who was next first")
+    acts.add_parser("close", parents=[where, why], help="let nobody join and nobody in; places are kept")
+    acts.add_parser("open", parents=[where, why], help="take people again; where it is paused too, that stays")
+    acts.add_parser("undo", parents=[where, reason], help="take the last act back; undone twice it is done again")
 
 
 def run(config: Config, arguments: argparse.Namespace) -> Outcome:
@@ -68,6 +73,9 @@ def run(config: Config, arguments: argparse.Namespace) -> Outcome:
         raise ConfigError(f"keys file {config.keys_path}: want `ops`, the operators' token (`sluicegate keys` makes a file that has one)")
     try:
         status, answer = _call(url, arguments.room, token, fields)
+        if arguments.act == "undo" and status == http.client.OK:
+            fields = {"undo": answer.get("version"), "reason": arguments.reason}
+            status, answer = _call(url, arguments.room, token, fields)
     except ValueError as exc:
         return Outcome(USAGE, f"--ops {url}: {exc}")
     except (OSError, http.client.HTTPException) as exc:
@@ -92,12 +100,14 @@ _rate.__name__ = "rate"
 
 
 def _fields(arguments: argparse.Namespace) -> dict[str, object] | None:
-    """The body of the POST; None for a GET."""
-    if arguments.act == "show":
+    """The body of the POST; None for a GET, with which an undo begins too."""
+    if arguments.act in ("show", "undo"):
         return None
     fields: dict[str, object] = {"reason": arguments.reason}
     if arguments.act in ("pause", "resume"):
         fields["paused"] = arguments.act == "pause"
+    elif arguments.act in ("close", "open"):
+        fields["closed"] = arguments.act == "close"
     elif "rate" in arguments:
         fields["rate_per_s"] = arguments.rate
     if arguments.message is not None:

@@ -38,7 +38,7 @@ class Notes(NamedTuple):
 class RoomStore(Protocol):
     """One room and epoch.  Each call is atomic, and raises errors.RoomAway, or Behind where it says so."""
 
-    async def join(self, ids: Sequence[bytes], seen: Seen) -> list[Joined | Refused]:
+    async def join(self, ids: Sequence[bytes], seen: Seen, owed: int = 0) -> list[Joined | Refused]:
         """Room.join; at most CALL_MAX, each id 8 bytes.  Behind."""
 
     async def tick(self, notes: Notes, seen: Seen) -> Sign:

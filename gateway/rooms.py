@@ -30,7 +30,7 @@ from gateway.connection import Connection
 from gateway.core.head import PlainJoin
 from gateway.core.overload import End
 from gateway.core.place import Answer as Told
-from gateway.core.place import share_of
+from gateway.core.place import closed_s, share_of
 from gateway.core.sign import Sign
 from gateway.core.ticket import Flaw, Pass, Provisional, Ticket
 from gateway.errors import Refusal
@@ -122,6 +122,7 @@ class Rooms:
         self.cookie = f"__Host-ticket-{name}"
         self._signed: Sign | None = None  # what the next two were made of
         self._sign, self._etag = b"", ""
+        self._shut_out = 0  # people a closed room gave no place; spreads when they come again
         self._location = (("Location", self.place_path),)
         self._link = (("Link", f'<{self.path}>; rel="up"'),)
 
@@ -148,6 +149,9 @@ class Rooms:
 
     async def _ticket(self, asker: Asker, head: BodyHead, join: Callable[[], Awaitable[bytes]]) -> Answer:
         came = await self.admitted(asker, head.unfolded_bytes_max, join)
+        if came is NoEntry.CLOSED:
+            self._shut_out += 1
+            raise Refusal("room-closed", "nobody new may join; who has a place keeps it", retry_after_s=closed_s(share_of(self._shut_out)))
         if isinstance(came, NoEntry):
             raise Refusal("line-full", "as many wait as this line takes", retry_after_s=self._admission.retry_after_s())
         through = await self.room.enter(came)
@@ -209,9 +213,9 @@ class Rooms:
         end = self.room.look_ahead(sign.tail)
         return SignDocument(
             self.room.settings.name,
-            "paused" if sign.clock.is_paused else "open",
+            sign.state,
             round(sign.pace.rate_per_s, 3),
-            "paused" if sign.clock.is_paused else sign.pace.reason.value,
+            sign.pace.reason.value if sign.state == "open" else sign.state,
             _instant(sign.pace.since_us),
             sign.waiting,
             sign.called,

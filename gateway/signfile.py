@@ -50,10 +50,8 @@ class SignFile:
             return None
         newest = max(signs, key=lambda sign: sign.at_us)
         acts = max((sign.acts for sign in signs), key=lambda acts: acts.version)
-        clock = newest.clock
-        if acts.is_paused != clock.is_paused:  # the newest sign is of a store that had forgotten the newest acts
-            clock = clock.paused(newest.at_us) if acts.is_paused else clock.resumed(newest.at_us)
-        return newest._replace(tail=max(sign.tail for sign in signs), head=max(sign.head for sign in signs), acts=acts, clock=clock)
+        # The newest sign may be of a store that had forgotten the newest acts.
+        return newest.obeying(acts, newest.at_us)._replace(tail=max(sign.tail for sign in signs), head=max(sign.head for sign in signs))
 
 
 def _read(path: Path) -> Sign | None:

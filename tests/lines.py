@@ -88,12 +88,12 @@ class Line(MemoryRoom):
         """What calls of this name were about."""
         return [about for call, about in self.calls if call == name]
 
-    async def say(self, version: int, *, is_paused: bool) -> None:
+    async def say(self, version: int, *, is_paused: bool = False, is_closed: bool = False) -> None:
         """The operator speaks."""
-        assert await self.act(Acts(version, is_paused))
+        assert await self.act(Acts(version, is_paused, is_closed=is_closed))
 
-    async def join(self, ids: Sequence[bytes], seen: Seen) -> list[Joined | Refused]:
-        return await self._call("join", list(ids), partial(super().join, ids, seen))
+    async def join(self, ids: Sequence[bytes], seen: Seen, owed: int = 0) -> list[Joined | Refused]:
+        return await self._call("join", list(ids), partial(super().join, ids, seen, owed))
 
     async def tick(self, notes: Notes, seen: Seen) -> Sign:
         return await self._call("tick", notes, partial(super().tick, notes, seen))

@@ -48,10 +48,10 @@ class MemoryRoom:
         self.room, self._owners = None, {}
         self.is_lost = True
 
-    async def join(self, ids: Sequence[bytes], seen: Seen) -> list[Joined | Refused]:
+    async def join(self, ids: Sequence[bytes], seen: Seen, owed: int = 0) -> list[Joined | Refused]:
         assert len(ids) <= CALL_MAX, len(ids)
         assert all(len(join_id) == JOIN_BYTES for join_id in ids), ids
-        return self._raised(seen).join(ids, self.now_us)
+        return self._raised(seen).join(ids, self.now_us, owed)
 
     async def tick(self, notes: Notes, seen: Seen) -> Sign:
         assert len(notes.near) + len(notes.far) + len(notes.given) <= SEEN_MAX, notes

@@ -5,42 +5,52 @@ from pathlib import Path
 
 import pytest
 
-from gateway.acts import ActsFile, Audit
+from gateway.acts import ActsFile, Audit, Kept
 from gateway.core.sign import Acts
 
 ACTS = Acts(1_769_519_405_000_000, is_paused=True, told_per_s=50.0, message="곧 다시 엽니다")
+CLOSED = ACTS._replace(version=ACTS.version + 1, told_per_s=None, is_closed=True)
 
 
 def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     file = ActsFile(tmp_path / "deep", "room-a-1")
-    assert file.load() == Acts()
-    for acts in (ACTS, ACTS._replace(version=ACTS.version + 1, told_per_s=None)):
-        file.save(acts)
-        assert ActsFile(tmp_path / "deep", "room-a-1").load() == acts
+    assert file.load() == Kept(Acts(), None)
+    for acts, before in ((ACTS, None), (ACTS, Acts()), (CLOSED, ACTS), (ACTS._replace(version=CLOSED.version + 1), CLOSED)):
+        file.save(acts, before)
+        assert ActsFile(tmp_path / "deep", "room-a-1").load() == Kept(acts, before)
     assert file.path.name == "room-a-1.acts.json"
     assert file.path.stat().st_mode & 0o777 == 0o600
     assert [path.name for path in file.path.parent.iterdir()] == ["room-a-1.acts.json"]
 
 
+def test_a_file_of_a_version_that_knew_no_close_is_an_open_room(tmp_path: Path) -> None:
+    file = ActsFile(tmp_path, "room-a-1")
+    file.path.write_text('{"version": 7, "paused": true, "told_per_s": 50.0, "message": "m"}')
+    assert file.load() == Kept(Acts(7, is_paused=True, told_per_s=50.0, message="m", is_closed=False), None)
+
+
 def test_another_epoch_has_acts_of_its_own(tmp_path: Path) -> None:
     ActsFile(tmp_path, "room-a-1").save(ACTS)
-    assert ActsFile(tmp_path, "room-a-2").load() == Acts()
+    assert ActsFile(tmp_path, "room-a-2").load() == Kept()
 
 
 def test_a_crash_while_saving_leaves_the_old_one(tmp_path: Path) -> None:
     file = ActsFile(tmp_path, "room-a-1")
     file.save(ACTS)
     file.path.with_suffix(".draft").write_text('{"version": 9')
-    assert file.load() == ACTS
-    file.save(ACTS._replace(version=ACTS.version + 1))
-    assert file.load().version == ACTS.version + 1
+    assert file.load().acts == ACTS
+    file.save(CLOSED)
+    assert file.load().acts == CLOSED
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": "x"}', '{"version": 1, "paused": true, "told_per_s": null, "message": "", "more": 1}'])
+GOOD = '"version": 1, "paused": true, "told_per_s": null, "message": ""'
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": "x"}', f'{{{GOOD}, "more": 1}}', f'{{{GOOD}, "before": {{}}}}'])
 def test_what_is_not_readable_is_said_and_passed_over(tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture) -> None:
     file = ActsFile(tmp_path, "room-a-1")
     file.path.write_text(text)
-    assert file.load() == Acts()
+    assert file.load() == Kept()
     assert "not readable" in caplog.text
 
 

@@ -173,6 +173,28 @@ async def test_a_pause_is_said_to_who_waits_and_to_who_is_held(tmp_path: Path) -
 
 
 @in_virtual_time
+async def test_a_closed_room_is_a_page_for_who_waits_and_for_who_has_no_place(tmp_path: Path) -> None:
+    """No page of trouble: it may be closed for a night, and a proxy has a page of its own for each 503."""
+    async with entrance(tmp_path) as door:
+        tickets = await crowd(door, 100)
+        assert await door.line.act(Acts(1, is_closed=True, message="내일 다시 엽니다"))
+        phone = Phone(door)
+        pressed = await phone.act("join")
+        assert (pressed.status, state(pressed), pressed.cookies, "Retry-After" in pressed.headers) == (200, "shut", {}, False)
+        await asyncio.sleep(0.3)
+        assert (state(await phone.look()), "내일 다시 엽니다" in (await phone.look()).text) == ("shut", True)
+        waiting = await Phone(door, **{TICKET: tickets[50]}).look()
+        assert (waiting.status, state(waiting), "내일 다시 엽니다" in waiting.text, "refresh" in waiting.text) == (200, "closed", True, True)
+        knocked = await Phone(door, **{TICKET: tickets[0]}).act("enter")
+        assert (knocked.status, state(knocked)) == (429, "closed")
+        assert await door.line.act(Acts(2))
+        await asyncio.sleep(0.6)
+        assert state(await phone.look()) == "outside"
+        assert (await phone.act("join")).status == 303
+        assert state(await Phone(door, **{TICKET: tickets[50]}).look()) == "waiting"
+
+
+@in_virtual_time
 async def test_while_the_store_is_away_the_page_waits_and_then_has_a_place(tmp_path: Path) -> None:
     async with entrance(tmp_path) as door:
         await crowd(door, 40)

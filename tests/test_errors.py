@@ -69,6 +69,7 @@ def test_statuses_are_those_of_the_catalogue() -> None:
         "internal": 500,
         "overloaded": 503,
         "line-full": 503,
+        "room-closed": 503,
         "draining": 503,
         "not-durable": 503,
     }

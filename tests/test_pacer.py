@@ -15,7 +15,7 @@ from gateway import config
 from gateway.acts import ActsFile
 from gateway.board import Board
 from gateway.clock import Clock
-from gateway.core.act import Change
+from gateway.core.act import Change, Fault, Undo
 from gateway.core.light import INDEX
 from gateway.core.pace import Pace, Reason
 from gateway.core.sign import Acts, Policy, Sign
@@ -208,7 +208,7 @@ async def test_an_act_is_on_disk_in_the_audit_and_in_the_store(machine: Machine,
     said = await machine.pacer.say(Change("stop", paused=True, message="곧"), "127.0.0.1")
     assert machine.is_paused()
     assert machine.sign.acts == said.acts == Acts(said.acts.version, is_paused=True, told_per_s=50.0, message="곧")
-    assert ActsFile(machine.directory, "room-walk-20261218").load() == said.acts
+    assert ActsFile(machine.directory, "room-walk-20261218").load().acts == said.acts
     assert [line["changed"] for line in machine.audit] == [{"told_per_s": [None, 50.0]}, {"is_paused": [False, True], "message": ["", "곧"]}]
     assert machine.audit[1] | {"time": "", "changed": ""} == {
         "time": "",
@@ -244,6 +244,100 @@ async def test_what_is_said_while_the_store_is_away_is_kept_and_applied_later(ma
     assert (told.count("the line's store is away"), told.count("the line's store is back")) == (1, 1)
 
 
+async def test_a_close_is_in_the_store_and_leaves_a_pause_as_it_was(machine: Machine) -> None:
+    await machine.seconds(2)
+    await machine.pacer.say(Change("stop", paused=True), "t")
+    await machine.pacer.say(Change("a bug", closed=True), "t")
+    assert (machine.sign.state, machine.is_paused()) == ("closed", True)
+    await machine.seconds(2)
+    assert (machine.pace.reason, machine.gauge("reason")) == (Reason.CLOSED, 9)
+    await machine.pacer.say(Change("fixed", closed=False), "t")
+    await machine.seconds(2)
+    assert (machine.sign.state, machine.pace.reason) == ("paused", Reason.PAUSED)
+    assert [line["changed"] for line in machine.audit] == [{"is_paused": [False, True]}, {"is_closed": [False, True]}, {"is_closed": [True, False]}]
+
+
+def forms(acts: Acts) -> tuple[object, ...]:
+    """All but the version."""
+    return acts[1:]
+
+
+async def test_the_newest_act_is_undone_and_undone_again_is_done_again(machine: Machine) -> None:
+    await machine.seconds(2)
+    told = await machine.pacer.say(Change("a rehearsal", 50.0), "t")
+    closed = await machine.pacer.say(Change("oh", closed=True, message="m"), "t")
+    wants = [told.acts, closed.acts, told.acts]
+    for want in wants:
+        before = machine.pacer.acts
+        said = await machine.pacer.undo(Undo("again", before.version), "127.0.0.1")
+        assert not isinstance(said, Fault)
+        assert (said.is_applied, said.is_kept, forms(said.acts)) == (True, True, forms(want))
+        assert said.acts.version > before.version
+        assert machine.sign.acts == said.acts
+        assert (machine.audit[-1]["undoes"], machine.audit[-1]["version"], machine.audit[-1]["who"]) == (before.version, said.acts.version, "127.0.0.1")
+    assert "undoes" not in machine.audit[1]
+    assert machine.audit[2]["changed"] == {"is_closed": [True, False], "message": ["m", ""]}
+
+
+async def test_only_the_newest_act_is_undone_and_what_is_refused_changes_nothing(machine: Machine) -> None:
+    await machine.seconds(1)
+    assert isinstance(await machine.pacer.undo(Undo("r", 0), "t"), Fault)  # nothing was said yet
+    first = await machine.pacer.say(Change("one", 50.0), "t")
+    second = await machine.pacer.say(Change("two", 60.0), "t")
+    for version in (first.acts.version, second.acts.version + 1, 0, -1):
+        fault = await machine.pacer.undo(Undo("r", version), "t")
+        assert isinstance(fault, Fault)
+        assert (fault.pointer, str(second.acts.version) in fault.detail) == ("/undo", True)
+    assert (machine.pacer.acts, len(machine.audit)) == (second.acts, 2)
+
+
+async def test_an_undo_goes_back_to_what_it_was_after_a_restart_too(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    await machine.seconds(2)
+    told = await machine.pacer.say(Change("one", 50.0), "t")
+    closed = await machine.pacer.say(Change("two", closed=True), "t")
+    machine.store.forget()
+    again = Machine(tmp_path, machine.store)
+    await again.seconds(1)
+    assert again.sign.acts == closed.acts
+    said = await again.pacer.undo(Undo("r", closed.acts.version), "t")
+    assert not isinstance(said, Fault)
+    assert forms(said.acts) == forms(told.acts)
+
+
+async def test_another_machines_act_is_undone_where_what_was_before_it_is_known(tmp_path: Path) -> None:
+    """Not by a machine that has just come: to it the act was always there, and before it may have been a pause."""
+    one = Machine(tmp_path / "one")
+    await one.seconds(1)
+    two = Machine(tmp_path / "two", one.store)
+    await two.seconds(1)
+    told = await one.pacer.say(Change("one", 50.0), "t")
+    await two.seconds(1)
+    closed = await one.pacer.say(Change("two", closed=True), "t")
+    new = Machine(tmp_path / "new", one.store)
+    fault = await new.pacer.undo(Undo("r", closed.acts.version), "t")
+    assert isinstance(fault, Fault)
+    assert str(closed.acts.version) in fault.detail
+    said = await two.pacer.undo(Undo("r", closed.acts.version), "t")  # asks the store first: it had not heard of it
+    assert not isinstance(said, Fault)
+    assert (said.is_applied, forms(said.acts)) == (True, forms(told.acts))
+
+
+async def test_an_undo_that_comes_after_anothers_act_takes_nothing_back(tmp_path: Path) -> None:
+    one = Machine(tmp_path / "one")
+    await one.seconds(1)
+    two = Machine(tmp_path / "two", one.store)
+    two.time.advance(5)
+    await two.seconds(1)
+    told = await one.pacer.say(Change("one", 50.0), "t")
+    newest = await two.pacer.say(Change("two", closed=True), "t")
+    fault = await one.pacer.undo(Undo("r", told.acts.version), "t")
+    assert isinstance(fault, Fault)
+    assert str(newest.acts.version) in fault.detail
+    assert one.store.room is not None
+    assert one.store.room.acts == newest.acts
+
+
 async def test_a_restart_and_an_empty_store_keep_a_pause(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
     await machine.seconds(2)
@@ -259,7 +353,7 @@ async def test_a_restart_and_an_empty_store_keep_a_pause(tmp_path: Path) -> None
     later = Machine(tmp_path, machine.store)
     await later.seconds(1)
     assert (later.is_paused(), later.pacer.state.acts) == (False, newer)
-    assert ActsFile(tmp_path, "room-walk-20261218").load() == newer
+    assert ActsFile(tmp_path, "room-walk-20261218").load() == (newer, None)
 
 
 async def test_a_store_that_forgot_is_raised_to_what_is_remembered(tmp_path: Path) -> None:
@@ -291,7 +385,7 @@ async def test_a_full_disk_does_not_keep_the_door_open(machine: Machine, caplog:
     assert caplog.text.count("the disk of acts is away") == 1
     machine.directory.unlink()
     await machine.seconds(1)
-    assert ActsFile(machine.directory, "room-walk-20261218").load() == said.acts
+    assert ActsFile(machine.directory, "room-walk-20261218").load().acts == said.acts
 
 
 async def test_operators_at_once_are_put_in_order(machine: Machine) -> None:

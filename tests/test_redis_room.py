@@ -57,8 +57,8 @@ def said(line: Line) -> list[Any]:
 async def test_each_call_says_whom_it_means_and_what_was_seen() -> None:
     seen = Seen(5, 3)
     room, line = room_on(msgspec.msgpack.encode([(0, True, 0, 0), (-1, False, 0, 0)]))
-    await room.join([b"12345678", b"abcdefgh"], seen)
-    assert (said(line), line.asked[-1][5]) == ([], b"12345678abcdefgh")
+    await room.join([b"12345678", b"abcdefgh"], seen, 1)
+    assert (said(line), line.asked[-1][5]) == ([1], b"12345678abcdefgh")
     line.reply = msgspec.msgpack.encode([("busy", 9, 0)])
     await room.door(range(1), seen)
     assert said(line) == [[0]]
@@ -130,7 +130,7 @@ def test_a_sign_is_read_where_it_stands() -> None:
         assert Sign._fields[int(at) - 1] == name.lower()
     assert turn.DoorClock._fields == ("turn", "at_us", "token_us", "is_paused")
     assert Pace._fields.index("changed_us") == 3
-    assert Acts._fields == ("version", "is_paused", "told_per_s", "message")
+    assert Acts._fields == ("version", "is_paused", "told_per_s", "message", "is_closed")
 
 
 def test_the_scripts_have_the_numbers_of_the_law() -> None:

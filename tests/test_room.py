@@ -138,6 +138,48 @@ async def test_a_full_line_takes_nobody(tmp_path: Path) -> None:
         assert full.count(NoEntry.FULL) == desk.joins("full") >= 10
 
 
+@in_virtual_time
+async def test_a_closed_room_takes_nobody_new_and_keeps_who_has_a_place(tmp_path: Path) -> None:
+    line = Line()
+    desk = Desk(line, tmp_path, workers=1)
+    async with ticking(desk):
+        tickets = await crowd(desk, 100)
+        held = [asyncio.create_task(desk.room.knock(ticket)) for ticket in tickets[:15]]
+        await asyncio.sleep(0.3)
+        await line.say(1, is_closed=True)
+        ended = [answer for answer in await asyncio.gather(*held) if isinstance(answer, Wait)]
+        assert len(ended) >= 8
+        assert {answer.answer.state for answer in ended if answer.answer is not None} == {"closed"}
+        assert (await desk.room.join(join_id(500)), desk.joins("closed")) == (NoEntry.CLOSED, 1)
+        known = await desk.room.join(join_id(7))
+        assert isinstance(known, Came)
+        assert (known.ticket, known.is_new) == (Ticket(7, line.now_us), False)
+        told = [desk.room.look(ticket) for ticket in tickets]
+        assert {answer.state for answer in told} == {"closed"}
+        assert all(0 < answer.poll_after_s <= 55 for answer in told)
+        assert desk.room.slowed_by == "closed"
+        assert await passes(desk, *tickets[15:]) == []
+        await asyncio.sleep(60)
+        await line.say(2)
+        await asyncio.sleep(0.3)
+        assert len(await passes(desk, *tickets[:15])) == 15
+        assert (await came(desk, 500)).place == 100
+
+
+@in_virtual_time
+async def test_who_has_a_provisional_ticket_gets_the_place_after_the_room_was_closed(tmp_path: Path) -> None:
+    """In the order of joining; whoever comes now has none."""
+    line = Line()
+    desk = Desk(line, tmp_path)
+    async with ticking(desk):
+        await line.say(1, is_closed=True)
+        await asyncio.sleep(0.3)
+        now_us = line.now_us
+        old = [Provisional(join_id(number), now_us - number * S) for number in (1, 2)]
+        found = await asyncio.gather(desk.room.join(join_id(9)), *(desk.room.placed(ticket) for ticket in old))
+        assert found == [NoEntry.CLOSED, Ticket(1, now_us - S), Ticket(0, now_us - 2 * S)]
+
+
 # Knocks and holds
 
 
@@ -753,6 +795,113 @@ async def test_a_pause_said_while_the_store_is_away_holds_for_the_door_here_too(
         assert await passes(desk, tickets[1]) == []
         desk.room.said(Acts(line.now_us + 1, is_paused=False))
         assert await passes(desk, tickets[1])
+
+
+@in_virtual_time
+async def test_a_close_said_while_the_store_is_away_holds_here_too(tmp_path: Path) -> None:
+    """Nobody gets a ticket, nobody is let in, who waits is told; and all goes on when it opens."""
+    line = Line()
+    desk = Desk(line, tmp_path)
+    async with ticking(desk):
+        tickets = await crowd(desk, 60)
+        line.away = True
+        await asyncio.sleep(4)
+        provisional = await desk.room.join(join_id(500))
+        assert isinstance(provisional, Came)
+        desk.room.said(Acts(line.now_us, is_closed=True, message="오늘은 끝났습니다"))
+        await asyncio.sleep(1)
+        assert (await desk.room.join(join_id(501)), desk.joins("closed")) == (NoEntry.CLOSED, 1)
+        assert await passes(desk, *tickets[:3]) == []
+        assert {desk.room.look(ticket).state for ticket in tickets} == {"closed"}
+        assert (desk.room.sign.state, desk.room.sign.acts.message) == ("closed", "오늘은 끝났습니다")
+        assert not desk.room.provisional_may_knock
+        desk.room.said(Acts(line.now_us + 1))
+        assert await passes(desk, tickets[1])
+        assert isinstance(await desk.room.join(join_id(501)), Came)
+        assert {desk.room.look(ticket).state for ticket in tickets} <= {"called", "waiting"}
+
+
+@in_virtual_time
+async def test_a_room_that_is_closed_when_the_store_goes_away_stays_so(tmp_path: Path) -> None:
+    """By the last sign, and by what the supervisor said to a worker that has never had one."""
+    line = Line()
+    desk = Desk(line, tmp_path)
+    async with ticking(desk):
+        await crowd(desk, 60)
+        await line.say(7, is_closed=True)
+        await asyncio.sleep(0.6)
+        line.away = True
+        assert await desk.room.join(join_id(500)) is NoEntry.CLOSED
+        fresh = Desk(line, tmp_path / "fresh")
+        fresh.room.said(Acts(7, is_closed=True))
+        assert await fresh.room.join(join_id(500)) is NoEntry.CLOSED
+        assert fresh.room.sign.state == "closed"
+
+
+@in_virtual_time
+async def test_a_store_that_comes_back_without_the_close_lets_nobody_in_before_it_hears_of_it(tmp_path: Path) -> None:
+    """What the worker posts meanwhile does not open its own door again."""
+    line = Line()
+    desk = Desk(line, tmp_path)
+    async with ticking(desk):
+        tickets = await crowd(desk, 60)
+        line.away = True
+        await asyncio.sleep(4)
+        acts = Acts(line.now_us, is_closed=True)
+        desk.room.said(acts)
+        line.away = False
+        line.latency_s = lambda: 0.2
+        await asyncio.sleep(0.3)  # in the middle of posting
+        assert desk.room.is_away
+        assert desk.room.look(tickets[0]).state == "closed"
+        assert await desk.room.join(join_id(500)) is NoEntry.CLOSED
+        assert await line.act(acts)
+        line.latency_s = lambda: 0.0
+        await asyncio.sleep(2)
+        assert await desk.room.join(join_id(500)) is NoEntry.CLOSED
+        assert line.room is not None
+        assert (line.room.tail, desk.knocks("given")) == (60, 0)
+        assert desk.room.look(tickets[0]).state == "closed"
+
+
+@in_virtual_time
+async def test_a_store_that_was_emptied_is_raised_closed_by_who_was_told_so_last(tmp_path: Path) -> None:
+    """Before the supervisor says it again: else people would be let in until it does."""
+    line = Line()
+    desk = Desk(line, tmp_path)
+    async with ticking(desk):
+        tickets = await crowd(desk, 60)
+        line.away = True
+        await asyncio.sleep(1)
+        desk.room.said(Acts(line.now_us, is_closed=True))
+        line.forget()
+        line.away = False
+        await asyncio.sleep(1)
+        assert line.room is not None
+        assert (line.room.acts.is_closed, line.room.clock.is_paused, line.room.head >= desk.room.sign.head) == (True, True, True)
+        assert await desk.room.join(join_id(500)) is NoEntry.CLOSED
+        assert await passes(desk, *tickets[:5]) == []
+
+
+@in_virtual_time
+async def test_a_close_is_told_here_as_soon_as_it_is_said_and_an_opening_when_the_store_has_it(tmp_path: Path) -> None:
+    line = Line()
+    desk = Desk(line, tmp_path)
+    async with ticking(desk):
+        tickets = await crowd(desk, 60)
+        held = asyncio.create_task(desk.room.knock(tickets[10]))
+        await asyncio.sleep(0)
+        closed, opened = Acts(line.now_us, is_closed=True), Acts(line.now_us + 1)
+        desk.room.said(closed)
+        assert desk.room.look(tickets[50]).state == "closed"
+        assert await line.act(closed)
+        assert isinstance(await held, Wait)
+        await asyncio.sleep(0.6)
+        desk.room.said(opened)
+        assert desk.room.look(tickets[50]).state == "closed"
+        assert await line.act(opened)
+        await asyncio.sleep(0.6)
+        assert desk.room.look(tickets[50]).state == "waiting"
 
 
 @in_virtual_time

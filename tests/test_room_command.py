@@ -86,11 +86,32 @@ def test_show_prints_how_it_stands(config: Path, port: Port, capsys: pytest.Capt
         (("pause",), {"paused": True}),
         (("pause", "--message", "m"), {"paused": True, "message": "m"}),
         (("resume",), {"paused": False}),
+        (("close",), {"closed": True}),
+        (("close", "--message", "m"), {"closed": True, "message": "m"}),
+        (("open",), {"closed": False}),
     ],
 )
 def test_a_change_is_one_request(config: Path, port: Port, words: tuple[str, ...], body: dict[str, object]) -> None:
     assert room(config, *words, "walk", "--reason", "왜", "--ops", port.url) == 0
     assert port.asked == [("POST", "/api/rooms/walk", f"Bearer {token(config)}", body | {"reason": "왜"})]
+
+
+def test_an_undo_asks_for_the_newest_act_and_takes_that_one_back(config: Path, port: Port, capsys: pytest.CaptureFixture[str]) -> None:
+    port.answer = b'{"state": "closed", "closed": true, "version": 1769519405000000}'
+    assert room(config, "undo", "walk", "--reason", "the wrong room", "--ops", port.url) == 0
+    bearer = f"Bearer {token(config)}"
+    assert port.asked == [
+        ("GET", "/api/rooms/walk", bearer, None),
+        ("POST", "/api/rooms/walk", bearer, {"undo": 1_769_519_405_000_000, "reason": "the wrong room"}),
+    ]
+    assert capsys.readouterr() == ("state: closed\nclosed: true\nversion: 1769519405000000\n", "")
+
+
+def test_an_undo_where_the_room_is_not_shown_undoes_nothing(config: Path, port: Port, capsys: pytest.CaptureFixture[str]) -> None:
+    port.status, port.answer = 503, b'{"code": "not-durable", "detail": "the store has not answered yet", "version": 7}'
+    assert room(config, "undo", "walk", "--reason", "r", "--ops", port.url) == 1
+    assert [method for method, *_ in port.asked] == ["GET"]
+    assert capsys.readouterr() == ("", "sluicegate: 503 not-durable: the store has not answered yet\n")
 
 
 @pytest.mark.parametrize(
@@ -104,7 +125,9 @@ def test_a_change_is_one_request(config: Path, port: Port, words: tuple[str, ...
         (("set", "walk", "--reason", "r", "--rate", "fast"), "invalid rate value: 'fast'"),
         (("set", "walk", "--reason", "r", "--rate", "0"), "invalid rate value: '0'"),
         (("set", "walk", "--reason", "r", "--rate", "nan"), "invalid rate value: 'nan'"),
-        (("open", "walk"), "invalid choice"),
+        (("shut", "walk"), "invalid choice"),
+        (("undo", "walk"), "required: --reason"),
+        (("undo", "walk", "--reason", "r", "--message", "m"), "unrecognized arguments"),
         (("show", "walk", "--ops", "127.0.0.1:8081"), "want an address such as http://127.0.0.1:8081"),
         (("show", "walk", "--ops", "http://127.0.0.1:x"), "--ops"),
         (("show", "walk", "--ops", "http://127.0.0.1:1/api"), "want an address"),

@@ -219,6 +219,31 @@ async def test_the_sign_over_the_door_is_one_for_all(tmp_path: Path) -> None:
         assert (paused.status, paused.body["state"], paused.body["reason"], paused.body["message"]) == (200, "paused", "paused", "곧 다시 엽니다")
 
 
+@in_virtual_time
+async def test_a_closed_room_is_said_to_everybody_and_everybody_keeps_the_place(tmp_path: Path) -> None:
+    async with entrance(tmp_path) as door:
+        tickets = await crowd(door, 60)
+        await door.line.say(1, is_closed=True)
+        await asyncio.sleep(0.3)
+        told = [await join(door, number) for number in range(100, 120)]
+        assert {(one.status, one.code, one.body["retryable"]) for one in told} == {(503, "room-closed", True)}
+        after_s = [int(one.headers["Retry-After"]) for one in told]
+        assert 150 <= min(after_s) < max(after_s) <= 450
+        known = await join(door, 30)
+        placed = await door.ask("GET", f"{ROOM}/place", Waiting_Room_Ticket=tickets[30])
+        for one in (known, placed):
+            assert (one.status, one.body["state"], one.body["ahead"] > 0, one.body["poll_after_s"] > 0) == (200, "closed", True, True)
+        knocked = await door.ask("POST", f"{ROOM}/passes", Waiting_Room_Ticket=tickets[0])
+        assert (knocked.status, knocked.code, knocked.body["state"], int(knocked.headers["Retry-After"]) <= 6) == (429, "not-your-turn", "closed", True)
+        sign = await door.ask("GET", ROOM)
+        assert (sign.body["state"], sign.body["reason"], sign.body["tail"]) == ("closed", "closed", 60)
+        await door.line.say(2)
+        await asyncio.sleep(0.6)
+        assert (await join(door, 100)).status == 201
+        assert (await door.ask("GET", f"{ROOM}/place", Waiting_Room_Ticket=tickets[0])).body["state"] == "called"
+        assert (await door.ask("GET", ROOM)).body["state"] == "open"
+
+
 # Refusals
 
 

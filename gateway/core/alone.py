@@ -8,6 +8,8 @@ are no more than the rate, so the door is never wider, and narrower where fewer 
     behind the highest tail seen stand the provisional tickets, first come first: of those that
     knocked here of late the ones who joined earliest
 
+A door that the operator shut, by a pause or by closing the room, lets nobody in here either.
+
 What is given is remembered, to be posted when the store is back (a provisional ticket gets a place then,
 which is through); a worker that dies first takes that with it, and its people may be let in twice.
 """
@@ -17,7 +19,7 @@ from typing import Final
 from gateway.core.sign import PAUSED_US, Policy, Reason, Refused, Sign, Slot
 
 KNOCKED_US: Final = 20_000_000  # whoever has not knocked for so long has gone: four times what they are told to wait
-CLOSED_US: Final = 1_000_000  # posting takes less
+POSTING_US: Final = 1_000_000  # it takes less
 LOOK_EVERY_US: Final = 200_000  # who is among the first is counted anew: sorting thousands at each knock would fill a core
 FEW: Final = 64  # are counted at each knock
 NEVER_US: Final = 2**62
@@ -42,8 +44,8 @@ class AloneDoor:
         self._token_us = round(sign.clock.token_us / share)
         # The store's last turns were booked so far ahead, and are still being given.
         self._opens_us = from_us + policy.hold_at_us(sign.clock.token_us) + policy.burst_us
-        self.is_closed = False  # while what was given is posted
-        self.is_paused = sign.clock.is_paused
+        self.is_posting = False  # what was given: meanwhile nobody gets anything
+        self.is_shut = sign.clock.is_paused
         self._free_us = self._opens_us + int(self._token_us * stagger)
         self._lobby = max(1, policy.lobby_us // self._token_us)
         self._knockers: dict[bytes, tuple[int, int]] = {}  # join → (joined, last knocked)
@@ -55,7 +57,7 @@ class AloneDoor:
     def gate(self, now_us: int) -> int:
         """Places below it may knock; may exceed the tail: then provisional tickets may."""
         sign = self._sign
-        if self.is_paused:
+        if self.is_shut:
             return sign.gate
         return sign.gate + max(0, now_us - self._opens_us) // sign.clock.token_us
 
@@ -84,10 +86,10 @@ class AloneDoor:
         return answer
 
     def _pass(self, now_us: int) -> Slot | Refused:
-        if self.is_paused:
+        if self.is_shut:
             return Refused(Reason.PAUSED, PAUSED_US)
-        if self.is_closed:
-            return Refused(Reason.BUSY, CLOSED_US)
+        if self.is_posting:
+            return Refused(Reason.BUSY, POSTING_US)
         if now_us < self._free_us:
             return Refused(Reason.BUSY, self._free_us - now_us)
         # No burst and nothing made good: what was not used is gone.

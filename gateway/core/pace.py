@@ -21,7 +21,7 @@ long a form takes is known because each pass carries its slot.
 
 The first of these that holds:
 
-    paused         the operator's state; the rate stays as it was, for the resume
+    closed, paused the operator's states; the rate stays as it was, for when they end
     told           the operator's rate.  Nothing cuts it: who tells it answers for it
     acks-stopped   halved each second, down to the floor: nothing behind the door is kept just now
     overload       four fifths each second: who came through the door is refused behind it
@@ -68,6 +68,7 @@ class Reason(Enum):
     FLOOR = "floor"  # downstream takes less than the operator's least
     CEILING = "ceiling"  # downstream would take more than the operator's most
     CONSUMPTION = "consumption"
+    CLOSED = "closed"  # the last: a gauge tells each by its number
 
 
 class Policy(NamedTuple):
@@ -92,6 +93,7 @@ class Orders(NamedTuple):
     ceiling_per_s: float
     told_per_s: float | None = None
     is_paused: bool = False
+    is_closed: bool = False
 
     def kept(self, rate_per_s: float) -> float:
         """The nearest allowed rate."""
@@ -112,7 +114,7 @@ class Reading(NamedTuple):
 
 
 class Pace(NamedTuple):
-    """The door's rate, and why.  While `paused` the door is shut and the rate is what it resumes with."""
+    """The door's rate, and why.  While `paused` or `closed` the door is shut and the rate is what it resumes with."""
 
     rate_per_s: float
     reason: Reason
@@ -141,7 +143,7 @@ def next_pace(
 ) -> Pace:
     """The pace from now on; the same object where nothing changes.
 
-    At most one change a second, except that a pause comes at once: it changes no rate.
+    At most one change a second, except that a pause or a close comes at once: it changes no rate.
 
     Args:
         reading: the newest there is, of any age; None where there never was one.
@@ -149,8 +151,8 @@ def next_pace(
         sheds: overload refuses sign-ups or joins (syncs stand before them: theirs is no reason).
     """
     assert 0 < orders.floor_per_s <= orders.ceiling_per_s, orders  # config and the operator's call refuse others
-    if orders.is_paused:
-        return _changed(pace, pace.rate_per_s, Reason.PAUSED, now_us)
+    if orders.is_paused or orders.is_closed:
+        return _changed(pace, pace.rate_per_s, Reason.CLOSED if orders.is_closed else Reason.PAUSED, now_us)
     waited_us = now_us - pace.changed_us
     if waited_us < 0:
         # The clock stepped back: that costs a second, and not until the old time comes round again.

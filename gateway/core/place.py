@@ -6,8 +6,8 @@ went by since on a clock that does not step.
 
     n people ahead = the lobby in front, and who is there between head and place
     p90 = n / rate: nobody leaves          p50: they leave as fast as of late
-    asks again after a third of n / rate_max, 1-4 s near the turn; never by the present rate: after a cut or
-    a pause people would be asleep when they are called
+    asks again after a third of n / rate_max, 1-4 s near the turn; never by the present rate: after a cut, a pause
+    or a close people would be asleep when they are called
 
 Not decided here: who is called and who is let in (waiting.py).  Seconds told to people are floats and whole
 seconds; the door's time is turns.
@@ -27,9 +27,10 @@ MOVED_ON_US_MAX: Final = 10_000_000  # an older one's gate goes on for so long; 
 NEAR_TURN_S: Final = 12.0  # from here on a third of the wait is 4 s, one NEAR window
 RETRY_S_MAX: Final = 60  # who is told more is not live when the door is free
 SENT_ON_S: Final = 1.5  # of the rate, between two ticks, of all workers: what the door can book then, and half as much again
+CLOSED_S: Final = 300  # who may not join comes back so long after, give or take half: all apps of a million people are 3,300 joins a second then
 REFUSED_MAX: Final = 65_536  # remembered Retry-Afters: a minute of 1,000/s; the oldest are forgotten, and may ask too early once
 
-State = Literal["waiting", "called", "paused"]
+State = Literal["waiting", "called", "paused", "closed"]
 
 
 class Answer(NamedTuple):
@@ -49,7 +50,7 @@ class Hold(Enum):
     WAIT = "wait"
     GIVE = "give"
     LATE = "late"  # this worker stalled: not given, but knocked again, which books anew
-    END = "end"  # 429 with back_s: the door was paused or slowed, and nobody waits so long with an open request; the turn is kept
+    END = "end"  # 429 with back_s: the door was shut or slowed, and nobody waits so long with an open request; the turn is kept
 
 
 def share_of(place: int) -> float:
@@ -137,14 +138,19 @@ def poll_after_s(policy: Policy, sign: Sign, ahead: int, share: float) -> float:
 def look(policy: Policy, sign: Sign, place: int, now_us: int, share: float) -> Answer:
     """Where am I?"""
     gate = gate_at(sign, now_us)
-    is_paused = sign.clock.is_paused
-    if place < gate and not is_paused:
+    state = sign.state
+    if place < gate and state == "open":
         # Only a knock holds the lobby: a page left open would fill it for good.
         return Answer("called", 0, 0.0, 0.0, 0.0, is_near=False)
     ahead = people_ahead(sign, place)
     p50_s, p90_s = wait_s(sign, ahead)
     after_s = poll_after_s(policy, sign, ahead, share)
-    return Answer("paused" if is_paused else "waiting", ahead, p50_s, p90_s, after_s, is_near=True)
+    return Answer("waiting" if state == "open" else state, ahead, p50_s, p90_s, after_s, is_near=True)
+
+
+def closed_s(share: float) -> int:
+    """When somebody comes again whom a closed room gave no place: nothing is lost by coming late but the order."""
+    return math.ceil(CLOSED_S * (0.5 + share))
 
 
 # The door
@@ -196,7 +202,7 @@ class Doorman:
     def refusal_s(self, sign: Sign, place: int, now_us: int, share: float) -> float:
         """0: this knock goes to the store.  Else the Retry-After of a refusal from memory."""
         answer = look(self._policy, sign, place, now_us, share)
-        if answer.state == "paused":
+        if answer.state in {"paused", "closed"}:
             return float(retry_after_s(self._policy, sign, place, PAUSED_US, share))
         if answer.state == "waiting":
             return answer.poll_after_s

@@ -1,17 +1,20 @@
 """What a waiting room tells: its answers, the sign over its door, and the numbers it goes by.
 
 Pure values; the rules that make them are in waiting.py, what a worker says from them in place.py.
+
+A room is open, paused or closed.  Paused: nobody is let in, and who comes still gets a place.  Closed: nobody new
+gets one either.  Both are the operator's, and neither undoes the other; to the door's clock they are one, `is_shut`.
 """
 
 from enum import Enum
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from gateway.core.pace import Pace
 from gateway.core.ticket import PASS_US
 from gateway.core.turn import DoorClock
 
 PASS_S: Final = PASS_US // 1_000_000  # how long a pass is good
-PAUSED_US: Final = 5_000_000  # what a paused door says; nobody knows better
+PAUSED_US: Final = 5_000_000  # what a shut door says; nobody knows better
 BOUNDS: Final = 64  # steps of the line in the sign: a 64th of the wait is finer than the estimate
 LOBBY_BOUNDS: Final = 16  # of the called, who are a lobby or two, but thousands after a mass return
 
@@ -45,8 +48,9 @@ class Reason(Enum):
 
     NOT_CALLED = "not-called"
     BUSY = "busy"  # called, but the door is booked out
-    PAUSED = "paused"
+    PAUSED = "paused"  # or closed, which is one to the door
     FULL = "line-full"
+    CLOSED = "room-closed"  # to who has no place yet
 
 
 class Slot(NamedTuple):
@@ -82,6 +86,12 @@ class Acts(NamedTuple):
     is_paused: bool = False
     told_per_s: float | None = None  # None: as downstream takes
     message: str = ""  # what people in line read, beside what we say
+    is_closed: bool = False  # the last, and with a default: acts that an older version wrote have no such field
+
+    @property
+    def is_shut(self) -> bool:
+        """Nobody is let in."""
+        return self.is_paused or self.is_closed
 
 
 class Sign(NamedTuple):
@@ -107,3 +117,17 @@ class Sign(NamedTuple):
     form_s: int  # seconds between slot and sign-up, of all of these together
     acts: Acts
     pace: Pace
+
+    @property
+    def state(self) -> Literal["open", "paused", "closed"]:
+        """As everybody is told."""
+        if not self.clock.is_paused:
+            return "open"
+        return "closed" if self.acts.is_closed else "paused"
+
+    def obeying(self, acts: Acts, now_us: int) -> "Sign":
+        """The same line under these acts: a store that is away, or had forgotten them, cannot say so."""
+        clock = self.clock
+        if acts.is_shut != clock.is_paused:
+            clock = clock.paused(now_us) if acts.is_shut else clock.resumed(now_us)
+        return self._replace(acts=acts, clock=clock)

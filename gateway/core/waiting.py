@@ -104,16 +104,22 @@ class Room:
 
     # The calls
 
-    def join(self, ids: Sequence[bytes], now_us: int) -> list[Joined | Refused]:
-        """A place for each; a known id gets its own back."""
+    def join(self, ids: Sequence[bytes], now_us: int, owed: int = 0) -> list[Joined | Refused]:
+        """A place for each; a known id gets its own back.
+
+        Args:
+            owed: so many, the first of them, have a provisional ticket: a room that closed since gives them their places.
+        """
         self._advance(now_us)
         waiting = self._called_and_live() if self.head >= self.tail else 0  # else nobody new goes through at once
         answers: list[Joined | Refused] = []
-        for join_id in ids:
+        for number, join_id in enumerate(ids):
             place = self.joined.get(join_id)
             if place is not None:
                 self._seen(place, is_near=place >= self.gate)
                 answers.append(Joined(place, is_new=False, slot=self._again(place)))
+            elif self.acts.is_closed and number >= owed:
+                answers.append(Refused(Reason.CLOSED))
             elif self.tail - self.head >= self.policy.line_max:
                 answers.append(Refused(Reason.FULL))
             else:
@@ -151,7 +157,7 @@ class Room:
         live = self._live()
         booked = self._owed_turns() // PERSON
         if not self.clock.is_paused:
-            # Who is called during a pause could not knock, would leave the lobby, and the line would walk past them all.
+            # Who is called while the door is shut could not knock, would leave the lobby, and the line would walk past them all.
             self._call(live, booked)
         return self._sign(below(live, self.head), booked)
 
@@ -175,7 +181,7 @@ class Room:
         if acts.version <= self.acts.version:
             return False
         self.acts = acts
-        if acts.is_paused:
+        if acts.is_shut:
             self.pause(now_us)
         elif self.clock.is_paused:
             self.resume(now_us)

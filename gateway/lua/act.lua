@@ -8,7 +8,8 @@ local acts = filled(given[6])
 local is_so = acts[1] > room.acts[1]
 if is_so then
   room.acts = acts
-  if acts[2] or room.is_paused then anchor(room.token_us, acts[2]) end
+  local is_shut = acts[2] or acts[5] or false
+  if is_shut or room.is_paused then anchor(room.token_us, is_shut) end
 end
 save()
 return cmsgpack.pack(is_so)

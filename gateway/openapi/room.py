@@ -70,7 +70,9 @@ def _join() -> Json:
     }
     words = "Once per person: keep the id and the ticket.  On a quiet day the pass comes with the answer."
     codes = [code for code in (*ANY_POST, "not-found") if code != "not-durable"]
-    return post("joinLine", "Join the line", words, body(Join, "", JOIN), {**answers, **refusals([*codes, "line-full"])}) | {"parameters": [NAME]}
+    return post("joinLine", "Join the line", words, body(Join, "", JOIN), {**answers, **refusals([*codes, "line-full", "room-closed"])}) | {
+        "parameters": [NAME]
+    }
 
 
 def _place() -> Json:
@@ -108,6 +110,11 @@ def _page() -> Json:
 def _act() -> Json:
     form = {"type": "object", "properties": {"act": {"type": "string", "enum": ["join", "enter"]}}, "required": ["act"]}
     answers = {
+        "200": {
+            "description": "The room is closed: the page says so.",
+            "headers": headers(("Vary",)),
+            "content": {"text/html": {"schema": {"type": "string"}}},
+        },
         "303": {"description": "Done: the page again.", "headers": headers(("Location",))},
         "429": {
             "description": "Not your turn: the page says when.",

@@ -92,8 +92,10 @@ class Place(Struct):
     """Where somebody is in the line."""
 
     state: Annotated[
-        Literal["waiting", "called", "through", "paused", "provisional"],
-        Meta(description="`called`: knock now; `paused`: nobody is let in just now; `provisional`: the place is not known yet, the order is kept"),
+        Literal["waiting", "called", "through", "paused", "closed", "provisional"],
+        Meta(
+            description="`called`: knock now; `paused`, `closed`: nobody is let in just now, the place is kept; `provisional`: the place is not known yet, the order is kept"
+        ),
     ]
     sign_age_ms: Annotated[int, Meta(ge=0, description="how old what this is told from is")]
     reason: Annotated[str, Meta(description="why the wait has become longer of late; absent where it has not")] | UnsetType = UNSET
@@ -119,7 +121,9 @@ class SignDocument(Struct):
     """The sign over the door, the same for everybody."""
 
     room: str
-    state: Literal["open", "paused"]
+    state: Annotated[
+        Literal["open", "paused", "closed"], Meta(description="`paused`: nobody is let in, who joins gets a place; `closed`: nobody new may join either")
+    ]
     rate_per_s: Annotated[float, Meta(gt=0, description="people a second through the door")]
     reason: Annotated[str, Meta(description="why it is that many", extra_json_schema={"enum": [reason.value for reason in Reason]})]
     since: Annotated[str, Meta(description="since when that is the reason", extra_json_schema={"format": "date-time"})]

@@ -2,8 +2,10 @@
 
 Decided here: how it looks.  What may be asked is decided in core/act.py, what becomes of it in pacer.py.
 
-    POST {"rate_per_s": 50 | null, "paused": bool, "message": "…", "reason": "…"}
+    POST {"rate_per_s": 50 | null, "paused": bool, "closed": bool, "message": "…", "reason": "…"}
         what is absent stays; null: as downstream takes; the reason is wanted always
+    POST {"undo": version, "reason": "…"}
+        everything as it was before that act, which has to be the newest
         200   in force: the room as it is now
         503   "applied": false: the store is away; it is on disk and will be applied when the store is back
 
@@ -12,7 +14,7 @@ there are.  Whatever is refused is logged and counted.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -73,26 +75,28 @@ class RoomCalls:
             raise Refusal("not-found", "no such room")
         if request.method == "GET":
             return self._shown(pacer.state)
-        change = self._change(request, await body_of(request))
+        asked, who = self._asked(request, await body_of(request)), request.remote or "unknown"
         try:
-            said = await pacer.say(change, request.remote or "unknown")
+            said = await (pacer.undo(asked, who) if isinstance(asked, act.Undo) else pacer.say(asked, who))
         except Exception as exc:
             logs.error("an operator's call failed", exc=exc)
             raise Refusal("internal", "an error that is ours; the act may be in force", members={"outcome": "unknown"}) from exc
-        self._screen.told(said.acts.version, change.reason)
+        if isinstance(said, act.Fault):
+            raise _invalid([said])
+        self._screen.told(said.acts.version, asked.reason)
         self._results["applied" if said.is_applied else "kept"].add()
         return self._told(said, pacer.state)
 
-    def _change(self, request: web.Request, body: bytes) -> act.Change:
+    def _asked(self, request: web.Request, body: bytes) -> act.Change | act.Undo:
         if request.content_type != "application/json":
             raise Refusal("unsupported-media-type", "want Content-Type: application/json")
         try:
-            change = act.read(body, self._settings().floor_per_s, self._settings().ceiling_per_s)
+            asked = act.read(body, self._settings().floor_per_s, self._settings().ceiling_per_s)
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
             raise Refusal("invalid-json", "want one JSON object in UTF-8") from exc
-        if isinstance(change, list):
-            raise Refusal("invalid", "see errors", members={"errors": [fault._asdict() for fault in change]})
-        return change
+        if isinstance(asked, list):
+            raise _invalid(asked)
+        return asked
 
     def _shown(self, state: State) -> web.Response:
         if state.sign is None:
@@ -112,7 +116,7 @@ class RoomCalls:
         return {
             "room": self._settings().name,
             "epoch": self._settings().epoch,
-            "state": "paused" if sign.clock.is_paused else "open",
+            "state": sign.state,
             "rate_per_s": round(sign.pace.rate_per_s, 3),
             "reason": sign.pace.reason.value,
             "since": datetime.fromtimestamp(sign.pace.since_us / 1e6, tz=UTC).isoformat(timespec="milliseconds"),
@@ -131,7 +135,12 @@ def _acts(state: State) -> dict[str, object]:
     """What the operator said last, whether the store knows it or not yet."""
     is_applied = state.sign is not None and not state.is_away and state.sign.acts.version >= state.acts.version
     acts = state.acts
-    return {"message": acts.message, "told": acts.told_per_s, "paused": acts.is_paused, "version": acts.version, "applied": is_applied}
+    said = {"message": acts.message, "told": acts.told_per_s, "paused": acts.is_paused, "closed": acts.is_closed}
+    return {**said, "version": acts.version, "applied": is_applied}
+
+
+def _invalid(faults: Sequence[act.Fault]) -> Refusal:
+    return Refusal("invalid", "see errors", members={"errors": [fault._asdict() for fault in faults]})
 
 
 async def body_of(request: web.Request) -> bytes:

@@ -234,6 +234,8 @@ def _state(sign: Sign | None, room: RoomReading) -> RoomState:
     acts = room.state.acts
     if sign is not None and sign.acts.version > acts.version:
         acts = sign.acts
+    if acts.is_closed:
+        return "closed"
     return "paused" if acts.is_paused else "open"
 
 

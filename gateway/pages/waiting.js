@@ -12,7 +12,7 @@
 const one = (id) => document.getElementById(id);
 const all = (what) => [...document.querySelectorAll(what)];
 const facts = all("main")[0].dataset, lang = document.documentElement.lang, isKorean = lang === "ko";
-const IN_LINE = ["waiting", "paused", "provisional", "called", "busy"];
+const IN_LINE = ["waiting", "paused", "closed", "provisional", "called", "busy"];
 const ASK_MS_MIN = 1000, SAY_MS_MIN = 60000, CALL_MS_MAX = 15000, FAILURES_MAX = 6, RISES_MIN = 3;
 let state = facts.state, why = facts.reason, p90 = +facts.p90, before = p90, rises = 0;
 let timer = 0, failures = 0, askedAt = 0, saidAt = 0, isAsking = false;

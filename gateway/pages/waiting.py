@@ -3,7 +3,8 @@
 Pure: a View in, bytes and headers out.  Not decided here: who is called, what the numbers are, when to ask again.
 
 waiting.html is the whole page with all its states.  A part with `data-in` shows in the states it names, the others are
-`hidden`; waiting.js changes nothing but that and a few texts.  So each sentence stands once, in words.py.
+`hidden`; waiting.js changes nothing but that and a few texts.  So each sentence stands once, in words.py.  Those for who
+has no place are never changed by the script, so only one of them is sent.
 
 Style and script are in the page, allowed by their hashes: one answer, no second request that could fail, and all of
 it is within the 14 KB a server may send before the first acknowledgement.
@@ -27,7 +28,8 @@ from urllib.parse import quote
 from gateway.pages.words import WORDS, Language, minutes
 
 PAGE_BYTES_MAX: Final = 14 * 1024  # ten segments, a new connection's first window (RFC 6928)
-State = Literal["outside", "waiting", "called", "through", "paused", "provisional", "full", "busy"]
+_NO_PLACE: Final = {"outside": ("outside_head", "outside_text"), "full": ("full_head", "full_text"), "shut": ("shut_head", "shut_text")}
+State = Literal["outside", "waiting", "called", "through", "paused", "closed", "shut", "provisional", "full", "busy"]
 
 
 class View(NamedTuple):
@@ -36,7 +38,7 @@ class View(NamedTuple):
     room: str  # its name in paths
     title: str  # what it is called, in this language
     lang: Language
-    state: State  # outside: no place yet; busy: knocked, and told to come again in `next_s`
+    state: State  # outside: no place yet; shut: nor can there be one, the room is closed; busy: knocked, and told to come again in `next_s`
     ahead: int = 0
     p50_s: float = 0.0
     p90_s: float = 0.0
@@ -75,7 +77,7 @@ def headers(view: View) -> list[tuple[str, str]]:
 
 def _tab(view: View, words: Mapping[str, str]) -> str:
     """The title of the tab, which is all that is seen of a page behind others."""
-    if view.state in {"outside", "full"}:
+    if view.state in _NO_PLACE:
         return view.title
     said = words["turn"] if view.state in {"called", "busy", "through"} else words[f"{view.state}_head"]
     return f"{minutes(view.p50_s, view.p90_s, view.lang) if view.state == 'waiting' else said} · {view.title}"
@@ -129,7 +131,7 @@ _HEADERS: Final = (
 )
 
 
-@lru_cache(maxsize=128)  # 2 languages, 8 states, 7 reasons at most
+@lru_cache(maxsize=256)  # 2 languages, 10 states, 8 reasons at most
 def _template(lang: Language, state: State, why: str) -> Template:
     """The page with everything that is the same for all who are told this."""
     shown = {state, why, "any"} if why else {state}
@@ -139,6 +141,8 @@ def _template(lang: Language, state: State, why: str) -> Template:
 
     html = re.sub(r'data-(?:in|why)="([^"]*)"', hide, _HTML)
     words = {name: text.replace("$", "$$") for name, text in WORDS[lang].items()}
+    head, text = _NO_PLACE.get(state, _NO_PLACE["outside"])
+    words |= {"NO_PLACE_HEAD": words[head], "NO_PLACE_TEXT": words[text]}
     return Template(
         Template(html).safe_substitute(words, LANG=lang, STATE=state, REASON=why, STYLE=_STYLE.replace("$", "$$"), SCRIPT=_SCRIPT.replace("$", "$$"))
     )

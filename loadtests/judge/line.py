@@ -3,7 +3,7 @@
 Pure.  Times are seconds of the rehearsal's clock.  What changes in time (the rate, how many are live) lies on one grid
 of cells of STEP_S; within a cell it is taken as constant.  Passes are counted by `released_at`, as line_report does.
 
-    told     the rate as sampled: each sample holds until the next; a paused door has none
+    told     the rate as sampled: each sample holds until the next; a paused or closed door has none
     allowed  the most that may have been in force: a change came at some time within its second, and a cut reaches the
              workers with the next sign (TICK_S); while some gateways may have lost Redis it is twice (DESIGN promise 5)
 
@@ -33,7 +33,7 @@ LATE_S: Final = BURST_S  # after its slot an answer may still be released; later
 APART_S: Final = 5.0  # after Redis is back: slots booked up to 2.7 s ahead, reconnecting, and what was given is posted
 LOBBIES: Final = 2  # so many of live people must wait before an idle door is anybody's fault
 MINUTE_S: Final = 60.0
-PAUSED: Final = 0.0  # gateway/metrics.py: sluicegate_room_reason
+SHUT: Final = (0.0, 9.0)  # paused, closed: gateway/metrics.py, sluicegate_room_reason
 _CHUNK: Final = 1_024  # people who are compared with each other at once
 
 Span = tuple[float, float]
@@ -164,7 +164,7 @@ def rates(samples: Mapping[str, Sequence[float]], marks: Sequence[Mark], end_s: 
     per_s = np.array(samples.get("door_per_s", []), dtype=np.float64)
     reason = np.array(samples.get("door_reason", [math.nan] * len(per_s)), dtype=np.float64)
     known = ~np.isnan(per_s)
-    at_s, per_s = at_s[known], np.where(reason == PAUSED, 0.0, per_s)[known]
+    at_s, per_s = at_s[known], np.where(np.isin(reason, SHUT), 0.0, per_s)[known]
     if not len(at_s):
         return None, None
     count = max(1, math.ceil(end_s / STEP_S))

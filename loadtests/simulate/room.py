@@ -16,8 +16,8 @@ from typing import Final
 
 import numpy as np
 
-from gateway.core.place import look, share_of
-from gateway.core.sign import Joined, Policy, Slot
+from gateway.core.place import closed_s, look, share_of
+from gateway.core.sign import Joined, Policy, Reason, Slot
 from gateway.core.turn import token_us_of
 from gateway.core.waiting import Room
 from loadtests.recording import Call
@@ -135,11 +135,13 @@ class WaitingRoom:
 
     def _join(self, joins: Sequence[int], passed_s: Mapping[int, float], now_us: int) -> None:
         crowd, worker = self._crowd, self._draw.choice(self.workers)
-        answers = self.line.join([person.to_bytes(8, "big") for person in joins], now_us)
+        owed = sum(person not in passed_s for person in joins)
+        answers = self.line.join([person.to_bytes(8, "big") for person in joins], now_us, owed)
         for person, answer in zip(joins, answers, strict=True):
             if not isinstance(answer, Joined):
                 crowd.told(person, Call.TICKETS, 503, passed_s.get(person, crowd.now_s) + REDIS_S)
-                crowd.come_again(person, crowd.now_s + LINE_FULL_S)
+                is_closed = answer.reason is Reason.CLOSED
+                crowd.come_again(person, crowd.now_s + (crowd.patience_s(person, closed_s(self._draw.random())) if is_closed else LINE_FULL_S))
                 continue
             self._seen.places_twice += answer.is_new and answer.place != len(self.person_at)
             self.person_at.append(person)

@@ -91,8 +91,8 @@ def test_every_state_can_be_read(browser: Browser, gateway: Gateway, screens: Pa
     if state != "called" or not script:  # with script it is on its way
         assert head(browser) == words[f"{state}_head"]
     text = seen(browser)
-    assert (words["turn_script"] in text) == (script and state not in {"through", "full"})
-    assert (words["turn_text"] in text) == (not script and state not in {"through", "full"})
+    assert (words["turn_script"] in text) == (script and state not in {"through", "full", "shut"})
+    assert (words["turn_text"] in text) == (not script and state not in {"through", "full", "shut"})
     browser.shoot(screens / f"{state}-{lang}-{width}-{'script' if script else 'plain'}.png")
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})  # for axe; the page stays as it is
     assert not violations(browser)
@@ -154,6 +154,7 @@ def test_with_script_the_page_goes_in_by_itself(browser: Browser, gateway: Gatew
         [
             {"state": "waiting", "ahead": 12, "p50_s": 61, "p90_s": 119, "poll_after_s": 1},
             {"state": "paused", "ahead": 12, "p50_s": 61, "p90_s": 119, "poll_after_s": 1},
+            {"state": "closed", "ahead": 12, "p50_s": 61, "p90_s": 119, "poll_after_s": 1},
             {"state": "called", "ahead": 0, "p50_s": 0, "p90_s": 0, "poll_after_s": 0},
         ]
     )
@@ -167,6 +168,7 @@ def test_with_script_the_page_goes_in_by_itself(browser: Browser, gateway: Gatew
     assert found(browser, ".ahead").text == "12"
     assert words["at"].split("{}")[0] in found(browser, "#at").text
     waits(browser, lambda: head(browser) == words["paused_head"])
+    waits(browser, lambda: head(browser) == words["closed_head"])
     waits(browser, lambda: head(browser) == words["busy_head"])
     assert words["busy_head"] in said(browser)
     waits(browser, lambda: head(browser) == words["through_head"])

@@ -172,6 +172,50 @@ async def test_a_full_line_is_full_and_knows_who_is_in_it(make: MakeRoom) -> Non
     assert await room.join(ids(2, 4), Seen()) == [Joined(4, is_new=False), Refused(Reason.FULL)]
 
 
+async def test_a_closed_room_knows_who_has_a_place_and_gives_only_those_it_owes(make: MakeRoom) -> None:
+    room = await make()
+    await room.act(Acts(1, is_paused=True))
+    await room.join(ids(40), Seen())
+    assert await room.act(Acts(2, is_paused=True, is_closed=True))
+    assert await room.join(ids(3, 38), Seen()) == [Joined(38, is_new=False), Joined(39, is_new=False), Refused(Reason.CLOSED)]
+    owed = await room.join(ids(4, 39), Seen(), 2)
+    assert owed == [Joined(39, is_new=False), Joined(40, is_new=True), *[Refused(Reason.CLOSED)] * 2]
+    sign = await room.tick(Notes(near=list(range(41))), Seen())
+    assert (sign.state, sign.tail, sign.head, sign.acts) == ("closed", 41, 0, Acts(2, is_paused=True, is_closed=True))
+    assert await room.act(Acts(3, is_paused=True))
+    assert (await room.tick(Notes(), Seen())).state == "paused"  # as it was before it was closed
+    assert await room.act(Acts(4))
+    sign = await room.tick(Notes(near=list(range(41))), Seen())
+    assert (sign.state, sign.head) == ("open", 30)
+
+
+async def test_who_was_booked_when_it_closed_is_let_in_when_it_opens(make: MakeRoom) -> None:
+    room = await make()
+    [first, _] = await room.join(ids(2), Seen())
+    assert isinstance(first, Joined)
+    assert first.slot is not None
+    await room.act(Acts(1, is_closed=True))
+    assert await room.door([0], Seen()) == [Refused(Reason.PAUSED, 5 * S)]
+    await room.act(Acts(2))
+    assert await room.door([0], Seen()) == [first.slot]
+
+
+async def test_a_full_room_that_is_closed_is_closed(make: MakeRoom) -> None:
+    room = await make(POLICY._replace(line_max=1))
+    await room.act(Acts(1, is_closed=True))
+    assert await room.join(ids(3), Seen(), 2) == [Joined(0, is_new=True), Refused(Reason.FULL), Refused(Reason.CLOSED)]
+
+
+async def test_a_closed_room_that_is_raised_stays_closed(make: MakeRoom) -> None:
+    room = await make()
+    await room.act(Acts(7, is_closed=True))
+    sign = await room.tick(Notes(), Seen())
+    await room.forget()
+    raised = await room.recover(sign, 50)
+    assert (raised.state, raised.acts) == ("closed", sign.acts)
+    assert await room.join(ids(1), Seen()) == [Refused(Reason.CLOSED)]
+
+
 @pytest.mark.parametrize(("slow", "passes"), [(15, True), (16, False)])
 async def test_half_a_lobby_of_slow_ones_makes_no_line(make: MakeRoom, slow: int, *, passes: bool) -> None:
     room = await make()
@@ -330,6 +374,35 @@ async def test_behind_costs_no_connection(stack: Devstack) -> None:
     await room.close()
 
 
+async def test_acts_of_a_version_that_knew_no_close_are_of_an_open_room(stack: Devstack) -> None:
+    """In the state, in an act that its supervisor says, and in a sign that its worker remembers: four fields each.
+
+    And an open room has no more for it: two versions run beside each other while gateways are rolled.
+    """
+    room = RealRoom(stack, POLICY, TOKEN_US)
+    await room.recover(None, 50)
+
+    async def kept() -> Any:
+        return msgspec.msgpack.decode(await room.redis.get(room.key + "state"))["acts"]
+
+    assert await kept() == [0, False, None, ""]
+    assert await room.act(Acts(5, is_closed=True))
+    assert await kept() == [5, False, None, "", True]
+    assert await room.act(Acts(6, is_paused=True))
+    assert await kept() == [6, True, None, ""]
+    old: Any = (7, True, 50.0, "m")
+    want = Acts(7, is_paused=True, told_per_s=50.0, message="m", is_closed=False)
+    assert await room.act(old)
+    assert await kept() == list(old)
+    assert isinstance((await room.join(ids(1), Seen()))[0], Joined)
+    sign = await room.tick(Notes(), Seen())
+    assert (sign.acts, sign.state) == (want, "paused")
+    await room.forget()
+    assert (await room.recover(sign._replace(acts=old), 50)).acts == want
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(sign._replace(acts=old)), type=Sign) == sign  # the files of workers
+    await room.close()
+
+
 async def test_slots_expire_and_nothing_else_does(stack: Devstack) -> None:
     """A quarter of an hour after the last of a chunk; and what a call makes for itself is gone with it."""
     room = RealRoom(stack, POLICY, TOKEN_US)
@@ -408,7 +481,7 @@ def state_of(room: Room) -> dict[str, Any]:
     return {
         **{field: getattr(room, field) for field in fields},
         **clock._asdict(),
-        "acts": list(room.acts),
+        "acts": list(room.acts) if room.acts.is_closed else list(room.acts[:4]),
         "pace": [room.pace.rate_per_s, room.pace.reason.value, room.pace.since_us, room.pace.changed_us],
         **{f"counted_{name}": getattr(counts, name if name != "us" else "at_us") for name in ("us", "tail", "passes", "gate")},
         **{name: getattr(counts, name) for name in ("there", "left", "watched_s", "gate_per_s", "ahead_from", "ahead_to")},
@@ -493,7 +566,8 @@ async def join(world: World, seen: Seen) -> None:
     draw = world.draw
     first = draw.randrange(600)
     chosen = ids(draw.choice((1, 1, 2, 5, 40, CALL_MAX)), first)
-    await world.twins.ask("join", [*chosen, *draw.sample(chosen, min(len(chosen), draw.randrange(3)))][:CALL_MAX], seen)
+    chosen = [*chosen, *draw.sample(chosen, min(len(chosen), draw.randrange(3)))][:CALL_MAX]
+    await world.twins.ask("join", chosen, seen, draw.choice((0, 0, 1, draw.randrange(len(chosen) + 1))))
 
 
 async def tick(world: World, seen: Seen) -> None:
@@ -534,7 +608,8 @@ async def pace(world: World, _seen: Seen) -> None:
 async def act(world: World, _seen: Seen) -> None:
     draw, room = world.draw, world.twins.model.room
     version = (room.acts.version if room else 0) + draw.choice((0, 1, 1, 1))
-    await world.twins.ask("act", Acts(version, draw.random() < 0.4, draw.choice((None, 10.0, 0.1)), draw.choice(("", "잠시"))))
+    shut = draw.choice(((False, False), (False, False), (False, False), (True, False), (False, True), (True, True)))
+    await world.twins.ask("act", Acts(version, shut[0], draw.choice((None, 10.0, 0.1)), draw.choice(("", "잠시")), shut[1]))
 
 
 async def lose(world: World, seen: Seen) -> None:
@@ -552,7 +627,9 @@ async def lose(world: World, seen: Seen) -> None:
         if sign and draw.random() < 0.1:
             sign = sign._replace(tail=sign.tail + 2_500, head=sign.head + 1_200, gate=sign.gate + 900)
         if sign and draw.random() < 0.2:
-            sign = sign._replace(acts=sign.acts._replace(version=sign.acts.version + 1), clock=sign.clock._replace(is_paused=draw.random() < 0.5))
+            is_closed = draw.random() < 0.3
+            acts = sign.acts._replace(version=sign.acts.version + 1, is_closed=is_closed)
+            sign = sign._replace(acts=acts, clock=sign.clock._replace(is_paused=is_closed or draw.random() < 0.4))
         given = [(place, world.twins.model.now_us // S - draw.randrange(700)) for place in some(world, 20)] if draw.random() < 0.4 else []
         await world.twins.ask("recover", sign, draw.choice((0, 1, 50)), given)
 

@@ -5,13 +5,13 @@ import json
 import msgspec
 import pytest
 
-from gateway.core.act import Change, Fault, acted, differences, read
+from gateway.core.act import Change, Fault, Undo, acted, differences, read, undone
 from gateway.core.sign import Acts
 
 FLOOR, CEILING = 10.0, 1_000.0
 
 
-def asked(**fields: object) -> Change | list[Fault]:
+def asked(**fields: object) -> Change | Undo | list[Fault]:
     return read(json.dumps({"reason": "because", **fields}).encode(), FLOOR, CEILING)
 
 
@@ -24,6 +24,9 @@ def asked(**fields: object) -> Change | list[Fault]:
         ({"rate_per_s": None}, Change("because", None)),
         ({"paused": True}, Change("because", paused=True)),
         ({"paused": False, "message": ""}, Change("because", paused=False, message="")),
+        ({"closed": True}, Change("because", closed=True)),
+        ({"closed": False, "paused": True}, Change("because", paused=True, closed=False)),
+        ({"undo": 1_769_519_405_000_000}, Undo("because", 1_769_519_405_000_000)),
         ({"message": "곧 다시 엽니다"}, Change("because", message="곧 다시 엽니다")),
         ({"message": "가" * 500, "reason": "x" * 500}, Change("x" * 500, message="가" * 500)),
     ],
@@ -46,6 +49,16 @@ def test_what_is_asked_is_understood(fields: dict[str, object], want: Change) ->
         ({"paused": 1}, ["/paused"]),
         ({"paused": None}, ["/paused"]),
         ({"paused": "kept"}, ["/paused"]),
+        ({"closed": "kept"}, ["/closed"]),
+        ({"closed": None}, ["/closed"]),
+        ({"undo": None}, ["/undo"]),
+        ({"undo": True}, ["/undo"]),
+        ({"undo": "7"}, ["/undo"]),
+        ({"undo": 7.0}, ["/undo"]),
+        ({"undo": 7, "paused": True}, ["/undo"]),
+        ({"undo": 7, "message": ""}, ["/undo"]),
+        ({"undo": 7, "rate_per_s": None}, ["/undo"]),
+        ({"undo": 7, "closed": False, "reason": ""}, ["/undo", "/reason"]),
         ({"message": None}, ["/message"]),
         ({"message": "x" * 501}, ["/message"]),
         ({"message": "a\x1b[2J"}, ["/message"]),
@@ -83,6 +96,10 @@ def test_what_is_no_json_is_told_apart(body: bytes) -> None:
 
 def test_what_is_not_named_stays() -> None:
     last = Acts(5, is_paused=True, told_per_s=50.0, message="m")
+    closed = last._replace(is_closed=True)
+    assert acted(last, Change("r", closed=True), 9) == closed._replace(version=9)
+    assert acted(closed, Change("r", closed=False), 9) == last._replace(version=9)
+    assert acted(closed, Change("r", paused=False), 9) == Acts(9, False, 50.0, "m", True)
     rows = [
         (Change("r", 20.0), Acts(9, True, 20.0, "m")),
         (Change("r", None), Acts(9, True, None, "m")),
@@ -98,6 +115,18 @@ def test_a_version_is_more_than_the_last_whatever_the_clock_says() -> None:
         assert acted(Acts(last), Change("r", paused=True), now_us).version == want
 
 
+def test_an_undo_is_of_the_newest_act_alone_and_gets_a_version_of_its_own() -> None:
+    before, last = Acts(5, told_per_s=50.0), Acts(9, is_closed=True)
+    for now_us, version in ((20, 20), (7, 10)):
+        assert undone(last, before, Undo("r", 9), now_us) == before._replace(version=version)
+    for fault in (undone(last, before, Undo("r", 5), 20), undone(last, None, Undo("r", 9), 20), undone(Acts(), None, Undo("r", 0), 20)):
+        assert isinstance(fault, Fault)
+        assert fault.pointer == "/undo"
+    assert undone(last, before, Undo("r", 5), 20) == Fault("/undo", "want 9, the newest act: only that one can be undone")
+    assert undone(last, None, Undo("r", 9), 20) != undone(last, before, Undo("r", 5), 20)
+
+
 def test_only_what_changed_is_told() -> None:
+    assert differences(Acts(1), Acts(2, is_closed=True)) == {"is_closed": (False, True)}
     assert differences(Acts(1), Acts(2, is_paused=True)) == {"is_paused": (False, True)}
     assert differences(Acts(1), Acts(2)) == {}

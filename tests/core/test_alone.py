@@ -7,7 +7,7 @@ import pytest
 
 from gateway.core import alone
 from gateway.core.alone import KNOCKED_US, AloneDoor
-from gateway.core.sign import Policy, Reason, Refused, Sign, Slot
+from gateway.core.sign import PAUSED_US, Policy, Reason, Refused, Sign, Slot
 from gateway.core.waiting import Room
 
 S: Final = 1_000_000
@@ -95,6 +95,15 @@ def test_a_door_that_was_paused_stays_so() -> None:
     assert (answer.reason, answer.free_in_us > 0) == (Reason.PAUSED, True)
     assert isinstance(door.knock_provisional(join(1), 0, now_us), Refused)
     assert not door.given
+
+
+def test_a_door_that_is_shut_meanwhile_lets_nobody_in_until_it_is_opened() -> None:
+    """By a pause or a close: the worker says which to people, to the door it is one."""
+    door, now_us = door_of(sign_of(100)), OPENS_US + 10 * S
+    door.is_shut = True
+    assert door.knock(0, now_us) == Refused(Reason.PAUSED, PAUSED_US)
+    door.is_shut = False
+    assert isinstance(door.knock(0, now_us), Slot)
 
 
 # Who has no place yet

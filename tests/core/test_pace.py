@@ -29,11 +29,12 @@ STEADY = Pace(250.0, Reason.CONSUMPTION, AT_US - 60 * SECOND_US, AT_US - 60 * SE
 
 rates = st.floats(0.01, 10_000)
 orders = st.builds(
-    lambda one, other, told, is_paused: Orders(min(one, other), max(one, other), told, is_paused),
+    lambda one, other, told, is_paused, is_closed: Orders(min(one, other), max(one, other), told, is_paused, is_closed),
     rates,
     rates,
     st.none() | st.floats(-10, 20_000),
     st.booleans(),
+    st.sampled_from([False, False, True]),
 )
 readings = st.none() | st.builds(
     Reading, st.integers(-10, 10), st.floats(0, 1e5), st.floats(0, 1e5), st.floats(0, 1e7), st.floats(0.25, 2), st.floats(0, 600), st.floats(0, 1e6)
@@ -108,17 +109,25 @@ def test_it_changes_at_most_once_a_second(given_orders: Orders, history: list[Ca
 @given(orders, histories)
 def test_times_of_a_pace_are_never_ahead_of_its_call(given_orders: Orders, history: list[Call]) -> None:
     """A clock that stepped back an hour would otherwise hold the rate for an hour; a pause alone reads no clock."""
-    for now_us, pace in play(given_orders._replace(is_paused=False), history):
+    for now_us, pace in play(given_orders._replace(is_paused=False, is_closed=False), history):
         assert pace.since_us <= pace.changed_us <= now_us
 
 
 @given(orders, histories, orders)
 def test_new_bounds_hold_within_a_second(given_orders: Orders, history: list[Call], other: Orders) -> None:
     now_us, pace = play(given_orders, history)[-1]
-    other = other._replace(is_paused=False)
+    other = other._replace(is_paused=False, is_closed=False)
     if pace.changed_us <= now_us:
         pace = next_pace(POLICY, other, pace, now_us + SECOND_US, None, acks_stopped=False, sheds=False)
         assert other.floor_per_s <= pace.rate_per_s <= other.ceiling_per_s
+
+
+def test_reasons_keep_their_numbers() -> None:
+    """A gauge tells each by its number, and boards and dashboards outlive a version: a new one is the last."""
+    assert [reason.value for reason in Reason] == [
+        *("paused", "told", "acks-stopped", "overload", "lag-unknown", "climbing", "floor", "ceiling", "consumption"),
+        "closed",
+    ]
 
 
 @given(orders, histories)
@@ -132,7 +141,8 @@ def test_each_reason_says_what_is_so(given_orders: Orders, history: list[Call]) 
 def is_so(pace: Pace, before: Pace, call: Call, given_orders: Orders) -> bool:
     """Whether the reason of a change is the one there was."""
     return {
-        Reason.PAUSED: given_orders.is_paused and pace.rate_per_s == before.rate_per_s,
+        Reason.CLOSED: given_orders.is_closed and pace.rate_per_s == before.rate_per_s,
+        Reason.PAUSED: given_orders.is_paused and not given_orders.is_closed and pace.rate_per_s == before.rate_per_s,
         Reason.TOLD: given_orders.told_per_s is not None,
         Reason.ACKS_STOPPED: call.acks_stopped,
         Reason.OVERLOAD: call.sheds and not call.acks_stopped,
@@ -190,6 +200,8 @@ def test_a_longer_lag_never_opens_the_door_wider(takes_per_s: float, lag: float,
         ({"given_orders": ORDERS._replace(told_per_s=9_999.0)}, (400.0, Reason.TOLD)),
         ({"given_orders": ORDERS._replace(told_per_s=0.0)}, (10.0, Reason.TOLD)),
         ({"given_orders": ORDERS._replace(told_per_s=120.0, is_paused=True)}, (250.0, Reason.PAUSED)),
+        ({"given_orders": ORDERS._replace(told_per_s=120.0, is_closed=True)}, (250.0, Reason.CLOSED)),
+        ({"given_orders": ORDERS._replace(is_paused=True, is_closed=True)}, (250.0, Reason.CLOSED)),
         ({"given_orders": Orders(300.0, 400.0), "reading": None}, (300.0, Reason.LAG_UNKNOWN)),  # the operator raised the floor
         ({"given_orders": Orders(10.0, 100.0), "reading": None}, (100.0, Reason.LAG_UNKNOWN)),
         ({"given_orders": Orders(10.0, 100.0)}, (100.0, Reason.CEILING)),

@@ -13,6 +13,7 @@ from gateway.core.place import (
     Doorman,
     Hold,
     back_s,
+    closed_s,
     gate_at,
     hold,
     look,
@@ -109,6 +110,30 @@ def test_a_cut_or_a_pause_sends_nobody_to_sleep() -> None:
     assert look(POLICY, slow, 3_500, NOW_US, 0.5).poll_after_s == after_s
     assert look(POLICY, paused, 3_500, NOW_US, 0.5)[0] == "paused"
     assert look(POLICY, paused, 3_500, NOW_US, 0.5).poll_after_s == after_s
+
+
+def test_a_closed_room_is_told_as_closed_whatever_else_it_is() -> None:
+    """With the place, the wait and the next question of a pause: whoever has a place is awake when it opens."""
+    shut = SIGN._replace(clock=SIGN.clock.paused(NOW_US), acts=Acts(1, is_paused=True))
+    for acts in (Acts(2, is_closed=True), Acts(3, is_paused=True, is_closed=True)):
+        closed = shut._replace(acts=acts)
+        for place in (2_999, 3_500):
+            paused = look(POLICY, shut, place, NOW_US, 0.5)
+            assert paused.poll_after_s > 0
+            assert look(POLICY, closed, place, NOW_US, 0.5) == paused._replace(state="closed")
+    assert Doorman(POLICY, 1).refusal_s(closed, 2, NOW_US, 0.5) == 5
+
+
+def test_who_may_not_join_comes_back_spread_over_five_minutes() -> None:
+    assert [closed_s(share) for share in (0.0, 0.5, 0.999)] == [150, 300, 450]
+
+
+@pytest.mark.parametrize("acts", [Acts(2, is_paused=True), Acts(2, is_closed=True), Acts(2)])
+def test_a_sign_obeys_acts_that_its_store_does_not_know(acts: Acts) -> None:
+    for before in (SIGN, SIGN._replace(clock=SIGN.clock.paused(NOW_US), acts=Acts(1, is_paused=True))):
+        obeying = before.obeying(acts, NOW_US + S)
+        assert (obeying.acts, obeying.clock.is_paused, obeying.tail) == (acts, acts.is_shut, before.tail)
+        assert obeying.clock.turn_at(NOW_US + S) == before.clock.turn_at(NOW_US + S)
 
 
 def test_called_is_told_to_knock_and_does_not_hold_the_lobby_by_looking() -> None:

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from gateway.core.pace import Pace
 from gateway.core.pace import Reason as Why
 from gateway.core.place import Hold, hold, look
-from gateway.core.sign import PASS_S, Joined, Policy, Reason, Refused, Sign, Slot
+from gateway.core.sign import PASS_S, Acts, Joined, Policy, Reason, Refused, Sign, Slot
 from gateway.core.turn import PERSON
 from gateway.core.waiting import STEP_US_MAX, Room
 
@@ -288,6 +288,33 @@ def test_nobody_passes_uncalled_or_unknown_or_in_a_pause() -> None:
     assert room.door([head - 1], START_US) == [Refused(Reason.PAUSED, 5 * S)]
 
 
+def test_a_closed_room_keeps_every_place_and_gives_no_new_one() -> None:
+    room = room_with(100)
+    head = room.tick(START_US).head
+    assert room.act(Acts(1, is_closed=True), START_US)
+    assert room.door([head - 1], START_US) == [Refused(Reason.PAUSED, 5 * S)]
+    assert room.join(ids(2, 99), START_US) == [Joined(99, is_new=False), Refused(Reason.CLOSED)]
+    assert (room.tick(START_US + S).state, room.tail, room.head) == ("closed", 100, head)
+    assert room.act(Acts(2), START_US + 60 * S)
+    assert room.join(ids(1, 100), START_US + 60 * S) == [Joined(100, is_new=True)]
+    assert len(slots(room.door([head - 1], START_US + 61 * S))) == 1
+
+
+def test_a_provisional_ticket_of_before_it_closed_is_owed_its_place() -> None:
+    room = room_with(100)
+    assert room.act(Acts(1, is_closed=True), START_US)
+    assert room.join(ids(3, 200), START_US, owed=2) == [Joined(100, is_new=True), Joined(101, is_new=True), Refused(Reason.CLOSED)]
+
+
+@pytest.mark.parametrize("first", ["pause", "close"])
+def test_neither_a_pause_nor_a_close_ends_the_other(first: str) -> None:
+    room = room_with(10)
+    of_first, of_other = (first == "pause", first == "close"), (first != "pause", first != "close")
+    for version, (is_paused, is_closed) in enumerate((of_first, (True, True), of_other, (False, False)), start=1):
+        assert room.act(Acts(version, is_paused, is_closed=is_closed), START_US + version * S)
+        assert room.clock.is_paused is (version < 4)
+
+
 def test_no_credit_is_banked_while_idle() -> None:
     room = room_with(100)
     now_us = START_US
@@ -490,10 +517,13 @@ class Crowd(RuleBasedStateMachine):
         else:
             assert any(released == place for released, _ in self.releases)
 
-    @rule(count=st.integers(1, 40), worker=st.integers(0, 2), is_lost=st.booleans())
-    def join(self, count: int, worker: int, is_lost: bool) -> None:
+    @rule(count=st.integers(1, 40), worker=st.integers(0, 2), is_lost=st.booleans(), owed=st.integers(0, 5))
+    def join(self, count: int, worker: int, is_lost: bool, owed: int) -> None:
         batch = ids(count, len(self.places))
-        for join_id, answer in zip(batch, self.room.join(batch, self.now_us), strict=True):
+        for number, (join_id, answer) in enumerate(zip(batch, self.room.join(batch, self.now_us, owed), strict=True)):
+            if self.room.acts.is_closed and number >= owed:
+                assert answer == Refused(Reason.CLOSED)
+                continue
             assert isinstance(answer, Joined)
             assert answer.is_new
             assert answer.place not in self.places.values()
@@ -517,8 +547,10 @@ class Crowd(RuleBasedStateMachine):
 
     @rule(first=st.integers(0, 300), count=st.integers(1, 100), worker=st.integers(0, 2), is_lost=st.booleans())
     def knock(self, first: int, count: int, worker: int, is_lost: bool) -> None:
-        places = range(first, first + count)
-        for place, answer in zip(places, self.room.door(places, self.now_us), strict=True):
+        places, passes = range(first, first + count), self.room.passes
+        answers = self.room.door(places, self.now_us)
+        assert self.room.passes == passes or not self.room.acts.is_shut
+        for place, answer in zip(places, answers, strict=True):
             if isinstance(answer, Slot):
                 assert place < self.room.head
                 if not is_lost:
@@ -567,9 +599,10 @@ class Crowd(RuleBasedStateMachine):
     def set_rate(self, token_us: int) -> None:
         self.room.set_rate(token_us, self.now_us)
 
-    @rule()
-    def pause_or_resume(self) -> None:
-        (self.room.resume if self.room.clock.is_paused else self.room.pause)(self.now_us)
+    @rule(is_paused=st.booleans(), is_closed=st.sampled_from([False, False, True]))
+    def operate(self, is_paused: bool, is_closed: bool) -> None:
+        assert self.room.act(Acts(self.room.acts.version + 1, is_paused, is_closed=is_closed), self.now_us)
+        assert self.room.clock.is_paused == (is_paused or is_closed)
 
     @precondition(lambda self: not self.stepped)
     @rule(step_s=st.sampled_from([-3_600, -2, 2, 5, 3_600]))

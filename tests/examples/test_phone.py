@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import pytest
 
-from examples.phone import BACKOFF_S, RETRY_S, Known, Phone, application
+from examples.phone import BACKOFF_S, RETRY_S, Known, Phone, application, run
 
 PLACE = {"state": "waiting", "ahead": 10, "p50_s": 5, "p90_s": 9, "poll_after_s": 2.5, "sign_age_ms": 3}
 
@@ -39,7 +39,9 @@ def test_on_a_quiet_day_it_signs_up_at_once() -> None:
     assert mine.ask().path == "/v1/signups"
 
 
-@pytest.mark.parametrize(("status", "code"), [(429, "not-your-turn"), (503, "overloaded"), (503, "line-full"), (429, "rate-limited"), (503, "not-durable")])
+@pytest.mark.parametrize(
+    ("status", "code"), [(429, "not-your-turn"), (503, "overloaded"), (503, "line-full"), (503, "room-closed"), (429, "rate-limited"), (503, "not-durable")]
+)
 @pytest.mark.parametrize(("ticket", "pass_text"), [("", ""), ("T", ""), ("T", "P")])
 def test_it_waits_as_long_as_it_is_told_and_sends_the_same_again(status: int, code: str, ticket: str, pass_text: str) -> None:
     mine = phone()
@@ -48,6 +50,33 @@ def test_it_waits_as_long_as_it_is_told_and_sends_the_same_again(status: int, co
     assert mine.heard(status, {"Retry-After": "7"}, {"code": code}) == 7.0
     assert mine.ask() == ask
     assert mine.heard(status, {"Retry-After": "soon"}, {"code": code}) == RETRY_S
+
+
+def test_a_closed_room_costs_it_neither_its_join_id_nor_its_place() -> None:
+    mine = phone()
+    join_id = mine.known.join_id
+    assert mine.heard(503, {"Retry-After": "300"}, {"code": "room-closed"}) == 300.0
+    assert (mine.is_shut_out, mine.is_over, mine.ask().body) == (True, False, {"join_id": join_id})
+    assert mine.heard(503, {"Retry-After": "1"}, {"code": "overloaded"}) == 1.0
+    assert not mine.is_shut_out
+    mine.heard(201, {}, {"ticket": "T", **PLACE})
+    assert mine.heard(200, {}, {**PLACE, "state": "closed"}) == 2.5
+    assert (mine.is_shut_out, mine.known.ticket, mine.ask().path) == (True, "T", "/v1/rooms/signup/place")
+    assert mine.heard(429, {"Retry-After": "5"}, {"code": "not-your-turn", "state": "closed"}) == 5.0
+    mine.heard(200, {}, {**PLACE, "state": "called", "poll_after_s": 0.0})
+    assert (mine.is_shut_out, mine.ask().path) == (False, "/v1/rooms/signup/passes")
+
+
+def test_it_says_in_words_that_the_room_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine, said = phone(), list[str]()
+    answers = iter([(503, {"Retry-After": "300"}, {"code": "room-closed"}), (201, {}, {"ticket": "T", **PLACE, "state": "closed"}), (422, {}, {"code": "x"})])
+    monkeypatch.setattr("examples.phone.send", lambda *_: next(answers))
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    assert not run("http://gateway.test", mine, lambda _: None, said.append)
+    assert [line for line in said if "closed:" in line] == [
+        "the room is closed: nobody new may join; asking again in 300 s",
+        "the room is closed: your place is kept; asking again in 2 s",
+    ]
 
 
 def test_told_that_it_is_not_called_any_more_it_looks() -> None:

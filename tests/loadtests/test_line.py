@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from benchmarks.line_report import crowded, live_spans
 from benchmarks.people import Walked
+from gateway.core.pace import Reason
+from gateway.pacer import REASON_INDEX
 from loadtests.judge import line as lines
 from loadtests.judge.line import Line, Span, line_of
 from loadtests.result import Mark
@@ -56,6 +58,13 @@ def test_a_sample_holds_until_the_next_and_a_paused_door_has_no_rate() -> None:
     assert told is not None
     assert told.at(np.array([0.5, 1.5, 2.5, 3.5, 4.5])).tolist() == [10.0, 10.0, 20.0, 0.0, 40.0]
     assert told.within(np.array([1.0, 2.5]), np.array([3.0, 3.5])) == pytest.approx([30.0, 10.0])
+
+
+def test_a_closed_door_has_no_rate_either() -> None:
+    told, _ = lines.rates(samples(3, door_per_s=[10, 20, 20], door_reason=[8, 9, 8]), [], 4.0)
+    assert told is not None
+    assert told.at(np.array([1.5, 2.5, 3.5])).tolist() == [10.0, 0.0, 20.0]
+    assert [float(REASON_INDEX[reason]) for reason in (Reason.PAUSED, Reason.CLOSED)] == list(lines.SHUT)
 
 
 def test_a_rate_that_nobody_sampled_is_none_and_a_gap_is_the_last() -> None:

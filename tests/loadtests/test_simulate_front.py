@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from gateway.core.overload import Rank
+from gateway.core.sign import Acts
 from loadtests import report
 from loadtests.judge import slo, verdict
 from loadtests.judge.verdict import judge
@@ -17,7 +18,7 @@ from loadtests.result import Result, Verdict
 from loadtests.scenario import Burst, Downstream, Gateway, Manners, Planned, Scale, Scenario, ScenarioError, Segment, Slo, Stream
 from loadtests.scenario_file import load
 from loadtests.simulate import __main__ as simulate
-from loadtests.simulate.cores import COST_S, Core, How, Quotas, Request, Store
+from loadtests.simulate.cores import COST_S, START_US, Core, How, Quotas, Request, Store, us_of
 from loadtests.simulate.front import Front
 from loadtests.simulate.plan import State, outages_s, plan
 from loadtests.simulate.verdict import beyond, judged
@@ -53,6 +54,21 @@ def played(scenario: Scenario, people: int | None = None) -> Front:
     front = Front(plan(scenario, people))
     front.run()
     return front
+
+
+def test_whom_a_closed_room_turned_away_comes_back_and_gets_a_place() -> None:
+    """Closed for the first ten seconds, in which nearly all come: no place is given, and nobody is lost but who leaves."""
+    front = Front(plan(msgspec.structs.replace(SMALL, drain_s=700.0)))
+    assert front.room.line.act(Acts(1, is_closed=True), START_US)
+    while front.now_s < 10:
+        front.crowd.step += 1
+        front._step()
+    assert front.room.line.tail == 0
+    assert front.room.line.act(Acts(2), us_of(front.now_s))
+    front.run()
+    assert front._is_over()
+    assert front.room.line.tail > 0.7 * len(front.crowd.state)
+    assert {State(state) for state in front.crowd.state.tolist()} == {State.DONE, State.LEFT}
 
 
 @functools.cache

@@ -103,6 +103,27 @@ def test_a_sync_is_a_members_and_a_repeat_is_the_same_to_the_byte() -> None:
     assert fates == [(0, 3, 0, Fate.ACCEPTED), (0, 3, 1, Fate.ACCEPTED)]
 
 
+def test_before_a_closed_room_an_applicant_comes_again_as_the_same_person_and_keeps_the_place() -> None:
+    """Turned away, told to come later; then a place while it is closed, looked after until it opens."""
+    place = {"ahead": 3, "p50_s": 1, "p90_s": 1, "poll_after_s": 2.0}
+    ticket = base64.urlsafe_b64encode(b"\x10" * 17 + (9).to_bytes(8, "big") + b"\0" * 23).decode()
+    replies = {
+        "tickets": iter([(503, {"Retry-After": "300"}, {"code": "room-closed"}), (200, {}, {"ticket": ticket, "state": "closed", **place})]),
+        "place": iter([(200, {}, {"state": "closed", **place}), (200, {}, {"state": "called", **place, "poll_after_s": 0.0})]),
+        "passes": iter([(201, {}, {"pass": "P", "expires_at": ""})]),
+        "signups": iter([(202, {}, {})]),
+    }
+    one = crowd("applicant", lambda line, *_: next(replies[line.rpartition("/")[2]]), has_room=True, form_s=1.0)
+    calls, fates, walked = arrive(one)
+    asked = [(round(at_s), line.rpartition("/")[2]) for at_s, line, _ in one.sender.seen]  # type: ignore[attr-defined]
+    assert asked[:5] == [(0, "tickets"), (300, "tickets"), (302, "place"), (304, "place"), (304, "passes")]
+    joins = [content.partition(b"\r\n\r\n")[2] for _, line, content in one.sender.seen if line.endswith("tickets")]  # type: ignore[attr-defined]
+    assert len(set(joins)) == 1
+    assert [row["status"] for row in calls] == [503, 200, 200, 200, 201, 202]
+    assert walked is not None
+    assert (walked.failed, [fate[3] for fate in fates]) == ("", [Fate.ACCEPTED])
+
+
 @pytest.mark.parametrize(
     ("manners", "at_s"),
     [

@@ -80,6 +80,7 @@ async def test_the_room_is_shown(ops: Ops) -> None:
         "message": "",
         "told": None,
         "paused": False,
+        "closed": False,
         "version": 0,
         "applied": True,
     }
@@ -101,6 +102,45 @@ async def test_what_is_said_is_in_force_and_in_the_audit(ops: Ops, caplog: pytes
     assert [(line["reason"], line["who"]) for line in audit] == [("a rehearsal", "127.0.0.1"), ("stop", "127.0.0.1"), ("go on", "127.0.0.1")]
     assert [line["version"] for line in audit] == sorted({line["version"] for line in audit})
     assert TOKEN not in caplog.text + (ops.directory / "audit.jsonl").read_text()
+
+
+async def test_a_room_is_closed_and_opened_and_a_pause_is_another_thing(ops: Ops) -> None:
+    rows: list[tuple[dict[str, bool], tuple[str, bool, bool]]] = [
+        ({"paused": True}, ("paused", True, False)),
+        ({"closed": True}, ("closed", True, True)),
+        ({"paused": False}, ("closed", False, True)),
+        ({"paused": True}, ("closed", True, True)),
+        ({"closed": False}, ("paused", True, False)),
+        ({"paused": False}, ("open", False, False)),
+    ]
+    for said, want in rows:
+        status, told = await ops.post(**said, reason="r")
+        assert (status, (told["state"], told["paused"], told["closed"])) == (200, want)
+    assert [line["changed"] for line in ops.audit()[:2]] == [{"is_paused": [False, True]}, {"is_closed": [False, True]}]
+
+
+async def test_an_undo_names_the_version_that_is_shown(ops: Ops) -> None:
+    await ops.post(rate_per_s=50, reason="a rehearsal")
+    _, told = await ops.post(closed=True, message="m", reason="the wrong room")
+    status, undone = await ops.post(undo=told["version"], reason="not this one")
+    assert (status, undone["state"], undone["closed"], undone["message"], undone["told"], undone["applied"]) == (200, "open", False, "", 50.0, True)
+    assert undone["version"] > told["version"]
+    assert (ops.audit()[-1]["undoes"], ops.audit()[-1]["reason"]) == (told["version"], "not this one")
+    status, redone = await ops.post(undo=undone["version"], reason="it was the right one")
+    assert (status, redone["state"], redone["message"], redone["told"]) == (200, "closed", "m", 50.0)
+
+
+async def test_an_undo_that_cannot_be_names_the_newest_act(ops: Ops) -> None:
+    _, first = await ops.post(rate_per_s=50, reason="r")
+    _, newest = await ops.post(closed=True, reason="r")
+    bodies: list[dict[str, object]] = [{"undo": first["version"]}, {"undo": 0}]
+    for body in bodies:
+        status, problem = await ops.post(**body, reason="r")
+        assert (status, problem["code"], [error["pointer"] for error in problem["errors"]]) == (422, "invalid", ["/undo"])
+        assert str(newest["version"]) in problem["errors"][0]["detail"]
+    status, problem = await ops.post(undo=newest["version"], closed=False, reason="r")
+    assert (status, [error["pointer"] for error in problem["errors"]]) == (422, ["/undo"])
+    assert (len(ops.audit()), (await ops.get())[1]["closed"]) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -257,6 +257,7 @@ LIMITS: Final[list[tuple[str, str, Callable[[Screening], Frame]]]] = [
     ("room-store", "room-away", _limits(room=room(_waiting(Reason.CONSUMPTION), is_away=True), probed=WELL._replace(redis="redis-away"))),
     ("redis", "redis-away", _limits(probed=WELL._replace(redis="redis-away"))),
     ("paused", "", _limits(room=room(_waiting(Reason.PAUSED, is_paused=True)))),
+    ("closed", "", _limits(room=room(_waiting(Reason.CLOSED, is_closed=True, is_paused=True)))),
     ("overload", "", _shedding),
     ("core", "", _lagging),
     ("downstream", "consumption", _limits(room=room(_waiting(Reason.CONSUMPTION)))),

@@ -89,7 +89,7 @@ def test_forms_do_what_the_state_allows(state: State) -> None:
     text = page(view(state=state)).decode()
     shown = [part for part in re.findall(r'<section class="card" data-in="[^"]*">.*?</section>', text, re.DOTALL) if "<form" in part]
     acts = [re.search(r'name="act" value="(\w+)"', part) for part in shown]
-    assert [act[1] for act in acts if act] == {"outside": ["join"], "full": ["join"], "called": ["enter"], "busy": ["enter"]}.get(state, [])
+    assert [act[1] for act in acts if act] == {"outside": ["join"], "full": ["join"], "shut": ["join"], "called": ["enter"], "busy": ["enter"]}.get(state, [])
     assert {form["action"] for form in Reader(text.encode()).all("form")} == {"/rooms/signup"}
 
 
@@ -100,10 +100,20 @@ def test_a_waiting_page_tells_the_place_and_the_wait() -> None:
     assert korean.texts["title"] == "약 12–18분 · 걷기 앱 가입"
     assert "about 12–18 minutes" in english.seen
     for words, read in ((KOREAN, korean), (ENGLISH, english)):
-        assert words["closed_text"] in read.seen
+        assert words["leave_text"] in read.seen
         assert words["turn_text"] in read.seen
         assert words["turn_script"] not in read.seen  # hidden from who has no script
         assert words["at_load"] in read.seen
+
+
+def test_a_closed_room_tells_who_waits_that_the_place_is_kept_and_who_comes_that_there_is_none() -> None:
+    for lang in LANGUAGES:
+        words = WORDS[lang]
+        closed, shut = (Reader(page(view(lang, state, message="내일 다시 엽니다"))) for state in ("closed", "shut"))
+        assert [words[name] in closed.seen for name in ("closed_text", "ahead", "look", "shut_text")] == [True, True, True, False]
+        assert [words[name] in shut.seen for name in ("closed_text", "ahead", "look", "shut_text")] == [False, False, False, True]
+        assert "내일 다시 엽니다" in closed.seen
+        assert "내일 다시 엽니다" in shut.seen
 
 
 @pytest.mark.parametrize("state", ["called", "busy", "through"])

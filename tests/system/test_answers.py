@@ -31,7 +31,18 @@ POSTS = {"/v1/syncs": SYNC, "/v1/signups": SIGNUP}
 DOCUMENTS = {"/v1/notices": 60, "/v1/openapi.json": 3600} | {f"/problems/{code}": 3600 for code in PROBLEMS}
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 # Those of the waiting room are provoked in tests/test_rooms.py and tests/system/test_room.py: this gateway has none.
-ROOM = {"pass-required", "pass-invalid", "pass-expired", "ticket-invalid", "ticket-room", "ticket-epoch", "ticket-revoked", "not-your-turn", "line-full"}
+ROOM = {
+    "pass-required",
+    "pass-invalid",
+    "pass-expired",
+    "ticket-invalid",
+    "ticket-room",
+    "ticket-epoch",
+    "ticket-revoked",
+    "not-your-turn",
+    "line-full",
+    "room-closed",
+}
 UNPROVOKED = {"internal"} | ROOM
 
 Walker = Callable[..., Awaitable[Answer]]

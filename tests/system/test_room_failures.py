@@ -127,6 +127,45 @@ async def test_redis_killed_and_empty_again_no_place_is_given_twice_and_a_pause_
         assert {(await place(gateway, ticket))["state"] for ticket in before} == {"paused"}
 
 
+async def test_redis_killed_while_closed_no_ticket_is_given_and_it_stays_closed(
+    stack: Devstack, own_redis: Devstack, fresh_topics: Topics, directory: Path
+) -> None:
+    """Closed before and, by another act, while it is away: the supervisor tells the workers past it."""
+    async with running(directory, stack.kafka.bootstrap, **settings(own_redis, await fresh_topics())) as gateway:
+        await operate(gateway, paused=True)
+        [ticket] = await line_of(gateway, 1)
+        await own_redis.redis.kill()
+
+        async def is_away() -> bool:
+            """Both workers: connections fall to either."""
+            return {(await join(gateway))["state"] for _ in range(10)} == {"provisional"}
+
+        await until(is_away, "joins are provisional")
+        headers = {"Authorization": f"Bearer {gateway._keys.ops}"}
+        url = f"{gateway.ops}/api/rooms/signup"
+        async with aiohttp.ClientSession() as session, session.post(url, json={"reason": "a test", "closed": True}, headers=headers) as answer:
+            assert (answer.status, (await answer.json(content_type=None))["closed"]) == (503, True)
+
+        async def is_closed() -> bool:
+            found = [await call(gateway, "POST", "/v1/rooms/signup/tickets", {"join_id": str(uuid.uuid4())}) for _ in range(10)]
+            return {(status, body.get("code")) for status, _, body in found} == {(503, "room-closed")}
+
+        await until(is_closed, "nobody may join")
+        assert {(await place(gateway, ticket))["state"] for _ in range(10)} == {"closed"}
+        assert (await sign(gateway))["state"] == "closed"
+        await own_redis.redis.restart()
+
+        async def is_back() -> bool:
+            async with aiohttp.ClientSession() as session, session.get(url, headers=headers) as answer:
+                return bool((await answer.json(content_type=None)).get("applied"))
+
+        await until(is_back, "the act is in the store")
+        await until(is_closed, "nobody may join, says the store")
+        assert {(await place(gateway, ticket))["state"] for _ in range(10)} == {"closed"}
+        await operate(gateway, closed=False, paused=False)
+        await until_through(gateway, ticket)
+
+
 async def test_redis_emptied_by_a_slip_is_raised_again(stack: Devstack, own_redis: Devstack, fresh_topics: Topics, directory: Path) -> None:
     async with running(directory, stack.kafka.bootstrap, **settings(own_redis, await fresh_topics())) as gateway:
         await operate(gateway, paused=True)

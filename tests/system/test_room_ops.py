@@ -4,9 +4,10 @@ import asyncio
 import json
 import math
 import sys
+import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import aiohttp
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -141,18 +142,129 @@ async def test_a_restart_keeps_a_pause_even_where_redis_forgot_it(stack: Devstac
         await until(gateway, "ops-keeps", lambda shown: shown["applied"], 10)
         status, told = await call(gateway, "ops-keeps", {"paused": True, "rate_per_s": 70, "message": "m", "reason": "r"})
         assert status == 200
-    redis: Any = Redis.from_url(stack.redis.url)
-    forgotten = await redis.keys("*:room:ops-keeps:*")
-    assert forgotten
-    await redis.delete(*forgotten)
-    await redis.aclose()
-    for path in directory.glob("*.sign"):
-        path.unlink()  # what workers remember of it too
+    await forgotten(stack, "ops-keeps", directory)
     async with running(directory, stack.kafka.bootstrap, deliver=topics, room=room("ops-keeps")) as gateway:
         shown = await until(gateway, "ops-keeps", lambda shown: shown["applied"], 10)
         assert (shown["state"], shown["paused"], shown["told"], shown["message"], shown["version"]) == ("paused", True, 70.0, "m", told["version"])
         seen = await sign(stack, "ops-keeps")
         assert (seen.clock.is_paused, seen.acts.version) == (True, told["version"])
+
+
+class Public(NamedTuple):
+    """A room as phones see it."""
+
+    gateway: Gateway
+    path: str
+
+    async def ask(self, method: str, what: str = "", body: object = None, ticket: str = "") -> tuple[int, Mapping[str, str], dict[str, Any]]:
+        headers = {"Waiting-Room-Ticket": ticket} if ticket else {}
+        async with aiohttp.ClientSession(headers=headers) as session, session.request(method, f"{self.gateway.public}{self.path}{what}", json=body) as got:
+            return got.status, got.headers, await got.json(content_type=None)
+
+    async def join(self, join_id: str) -> tuple[int, Mapping[str, str], dict[str, Any]]:
+        return await self.ask("POST", "/tickets", {"join_id": join_id})
+
+    async def until_sign(self, state: str) -> None:
+        """Each of the two workers says so: the tenth in a row was not by luck."""
+        clock = asyncio.get_running_loop().time
+        started_s, in_a_row = clock(), 0
+        while in_a_row < 10:
+            _, _, sign = await self.ask("GET")
+            in_a_row = in_a_row + 1 if sign["state"] == state else 0
+            assert clock() - started_s < 20, sign
+            await asyncio.sleep(0.05)
+
+
+async def test_a_closed_room_takes_nobody_new_and_goes_on_where_it_stopped(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
+    async with running(directory, stack.kafka.bootstrap, deliver=await fresh_topics(), room=room("ops-close")) as gateway:
+        line = Public(gateway, "/v1/rooms/ops-close")
+        await until(gateway, "ops-close", lambda shown: shown["applied"], 10)
+        assert (await call(gateway, "ops-close", {"paused": True, "reason": "a line is to form"}))[0] == 200
+        await line.until_sign("paused")
+        known = str(uuid.uuid4())
+        status, _, mine = await line.join(known)
+        assert (status, mine["state"]) == (201, "paused")
+
+        status, told = await call(gateway, "ops-close", {"closed": True, "message": "내일 다시 엽니다", "reason": "the office is shut"})
+        assert (status, told["state"], told["closed"], told["paused"], told["applied"]) == (200, "closed", True, True, True)
+        for _ in range(6):  # the store knows at once, whatever the worker does
+            status, headers, problem = await line.join(str(uuid.uuid4()))
+            assert (status, problem["code"], problem["retryable"]) == (503, "room-closed", True)
+            assert 150 <= int(headers["Retry-After"]) <= 450
+        await line.until_sign("closed")
+        assert (await line.ask("GET"))[2]["message"] == "내일 다시 엽니다"
+        for status, body in [(200, (await line.ask("GET", "/place", ticket=mine["ticket"]))[2]), (200, (await line.join(known))[2])]:
+            assert (status, body["state"], body["ahead"] >= 0, 0 < body["poll_after_s"] <= 55) == (200, "closed", True, True)
+        status, headers, problem = await line.ask("POST", "/passes", ticket=mine["ticket"])
+        assert (status, problem["code"], problem["state"], int(headers["Retry-After"]) <= 6) == (429, "not-your-turn", "closed", True)
+        page = f"{gateway.public}/rooms/ops-close"
+        async with aiohttp.ClientSession(headers={"Accept-Language": "ko"}) as session, session.post(page, data={"act": "join"}) as got:
+            text = await got.text()
+            assert (got.status, "지금은 줄을 서실 수 없습니다" in text, "내일 다시 엽니다" in text, got.cookies) == (200, True, True, {})
+        assert (await gateway.metrics())["sluicegate_room_reason{}"] == 9
+
+        status, told = await call(gateway, "ops-close", {"closed": False, "reason": "the office is open"})
+        assert (status, told["state"]) == (200, "paused")  # as it was
+        assert (await call(gateway, "ops-close", {"paused": False, "message": "", "reason": "go on"}))[1]["state"] == "open"
+        await line.until_sign("open")
+        status, _, body = await line.ask("POST", "/passes", ticket=mine["ticket"])
+        assert (status, "pass" in body) == (201, True)
+        assert (await line.join(str(uuid.uuid4())))[0] == 201
+
+
+async def test_what_was_undone_is_as_before_here_and_by_the_command_line(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
+    async with running(directory, stack.kafka.bootstrap, deliver=await fresh_topics(), room=room("ops-undo")) as gateway:
+        await until(gateway, "ops-undo", lambda shown: shown["applied"], 10)
+        assert (await call(gateway, "ops-undo", {"rate_per_s": 50, "reason": "a rehearsal"}))[0] == 200
+        code, out, err = await command(gateway, "close", "ops-undo", "--reason", "the wrong room", "--message", "m")
+        assert (code, err) == (0, "")
+        assert {"state: closed", "closed: true", "told: 50.0", "message: m"} <= set(out.splitlines())
+        code, out, err = await command(gateway, "undo", "ops-undo", "--reason", "not this one")
+        assert (code, err) == (0, "")
+        assert {"state: open", "closed: false", "told: 50.0", "message: ", "applied: true"} <= set(out.splitlines())
+        seen = await sign(stack, "ops-undo")
+        assert (seen.state, seen.acts.told_per_s, seen.acts.message) == ("open", 50.0, "")
+        assert (await command(gateway, "undo", "ops-undo", "--reason", "it was the right one"))[1].splitlines().count("state: closed") == 1
+        code, out, _ = await command(gateway, "open", "ops-undo", "--reason", "done")
+        assert (code, "state: open" in out.splitlines()) == (0, True)
+
+        first, *_, last = audit(gateway)
+        status, problem = await call(gateway, "ops-undo", {"undo": first["version"], "reason": "too late"})
+        assert (status, problem["errors"][0]["pointer"], str(last["version"]) in problem["errors"][0]["detail"]) == (422, "/undo", True)
+        undone = [(line["undoes"], line["reason"]) for line in audit(gateway) if "undoes" in line]
+        versions = [line["version"] for line in audit(gateway)]
+        assert undone == [(versions[1], "not this one"), (versions[2], "it was the right one")]
+
+
+async def forgotten(stack: Devstack, name: str, directory: Path) -> None:
+    """By Redis, and by the workers' files: only what the operator said is left."""
+    redis: Any = Redis.from_url(stack.redis.url)
+    keys = await redis.keys(f"*:room:{name}:*")
+    assert keys
+    await redis.delete(*keys)
+    await redis.aclose()
+    for path in directory.glob("*.sign"):
+        path.unlink()
+
+
+async def test_a_restart_keeps_a_room_closed_even_where_redis_forgot_it(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
+    """And what was before, for who takes it back then."""
+    topics = await fresh_topics()
+    async with running(directory, stack.kafka.bootstrap, deliver=topics, room=room("ops-shut")) as gateway:
+        await until(gateway, "ops-shut", lambda shown: shown["applied"], 10)
+        assert (await call(gateway, "ops-shut", {"rate_per_s": 70, "reason": "r"}))[0] == 200
+        status, told = await call(gateway, "ops-shut", {"closed": True, "message": "m", "reason": "r"})
+        assert status == 200
+    await forgotten(stack, "ops-shut", directory)
+    async with running(directory, stack.kafka.bootstrap, deliver=topics, room=room("ops-shut")) as gateway:
+        shown = await until(gateway, "ops-shut", lambda shown: shown["applied"] and shown["state"] == "closed", 10)
+        assert (shown["closed"], shown["paused"], shown["told"], shown["message"], shown["version"]) == (True, False, 70.0, "m", told["version"])
+        line = Public(gateway, "/v1/rooms/ops-shut")
+        assert (await line.join(str(uuid.uuid4())))[2]["code"] == "room-closed"
+        status, undone = await call(gateway, "ops-shut", {"undo": told["version"], "reason": "open"})
+        assert (status, undone["state"], undone["told"], undone["message"]) == (200, "open", 70.0, "")
+        await line.until_sign("open")
+        assert (await line.join(str(uuid.uuid4())))[0] == 201
 
 
 async def test_what_the_group_consumes_is_read_and_shown(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
