@@ -13,10 +13,14 @@ One writer per slot and 8-byte aligned stores: no lock.  A worker that is killed
 leaves its counters where they are and its successor goes on counting there, so
 no count is lost and none goes backwards; gauges say what *is*, so a successor
 starts by zeroing them.
+
+Who wants the counts of all reads whole blocks (`counted`): asking each slot for each series
+costs as much again as writing the text of a scrape.
 """
 
 import mmap
 import os
+from array import array
 from bisect import bisect_left
 from collections.abc import Mapping
 from typing import Final
@@ -125,6 +129,10 @@ class Slot:
         """Counters of `name` by the value of its last label, the ones before it fixed."""
         return {labels[-1]: self.counter(name, *labels) for labels in BY_NAME[name].series() if labels[:-1] == fixed}
 
+    def counter_words(self) -> list[int]:
+        """What all counters and histograms hold now."""
+        return self._counter_words.tolist()
+
     def zero_gauges(self) -> None:
         """Called by a process when it takes the slot over."""
         for i in range(_GAUGE_WORDS):
@@ -152,3 +160,11 @@ class Board:
     @property
     def supervisor(self) -> Slot:
         return self.slots[-1]
+
+    def counted(self) -> Slot:
+        """The counters and histograms of all slots together, as they stand now; its gauges say nothing.
+
+        A copy, which nobody counts into.  Every word only grows, so of two copies no count is less in the later one.
+        """
+        sums = array("Q", map(sum, zip(*(slot.counter_words() for slot in self.slots), strict=True)))
+        return Slot(memoryview(sums.tobytes() + bytes(_GAUGE_WORDS * _WORD_BYTES)))
