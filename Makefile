@@ -10,7 +10,7 @@ DATA ?= var
 SCENARIO ?= smoke
 SIMULATE ?= --people 1000000
 
-.PHONY: help run test test-pages test-alerts check rehearse rehearse-at rehearse-all capacity simulate format bench bench-take bench-limits bench-overload bench-room bench-line bench-arrivals bench-scrape docs lock clean
+.PHONY: help run test test-pages test-alerts test-deploy check rehearse rehearse-at rehearse-all capacity simulate format bench bench-take bench-limits bench-overload bench-room bench-line bench-arrivals bench-scrape docs lock clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -37,6 +37,13 @@ test-alerts: $(VENV)/.dev ## Let promtool play every alert's fault and its contr
 		{ apt-get update -qq && cd $(VENV)/promtool && apt-get download -qq prometheus && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb; } >/dev/null 2>&1; \
 	} || { echo "make test-alerts needs promtool (Debian's package prometheus) and could not fetch it: not root, not Debian, or no network"; exit 1; }
 	@PATH="$$PATH:$(CURDIR)/$(VENV)/promtool/usr/bin" $(BIN)/python -m pytest -m "alerts or not browser" tests/deploy/test_alerts.py
+
+test-deploy: $(VENV)/.dev ## Run deploy/'s proxies and the image's steps as far as a machine without containers can; installs Debian's haproxy
+	@PATH=$$PATH:/usr/sbin; command -v haproxy >/dev/null || { \
+		echo "installing Debian's haproxy (once)"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends haproxy >/dev/null; \
+	} || { echo "make test-deploy needs Debian's package haproxy and could not install it: not root, not Debian, or no network"; exit 1; }
+	@$(BIN)/python -m pytest -m deploy tests/deploy
 
 check: $(VENV)/.dev ## Lint, types, lock and generated documents
 	@$(BIN)/ruff check .
@@ -91,6 +98,7 @@ docs: $(VENV)/.dev ## Generate schemas, reference pages and the Grafana dashboar
 
 lock: $(VENV)/.dev ## Resolve requirements/*.txt anew from pyproject.toml
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml requirements/build.in --extra devstack -o requirements/run.txt
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -c requirements/run.txt -o requirements/gateway.txt
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml requirements/build.in --all-extras -c requirements/run.txt -o requirements/dev.txt
 
 clean: ## Remove the virtual environment and all data of `make run`

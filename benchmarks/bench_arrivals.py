@@ -28,7 +28,8 @@ from benchmarks import command, machine, servers, sut
 from loadtests.crowd import tethered
 from loadtests.judge.honesty import CPU_SHARE_MAX, LATE_MS_MAX, OFFERED_SHARE_MIN
 from loadtests.recording import read
-from loadtests.scenario import Scenario, Segment, Slo, Stream, save
+from loadtests.scenario import Scenario, Segment, Slo, Stream
+from loadtests.scenario_file import save
 
 WANTED_PER_S: Final = 4_000  # beyond it is only shown
 ACCEPTED_MIN: Final = 0.999  # the bare server takes everything: who is refused did not reach it

@@ -20,6 +20,13 @@ Sign-ups may have to go through a line first:
     pacer     in the supervisor: how fast the door lets people in, by what downstream consumes (lag), and
               what the operator says (ops/rooms)
 
+Operators look on, from the supervisor and at no worker's cost:
+
+    board, pacer, probes ─▶ ops/readings ─▶ ops/status ─▶ ops/frame ─▶ ops/stream ──▶ every viewer, once a second
+
+    ops/screen   when; and from the same frame the history, the log of changes, /readyz's lights and /metrics' gauges
+    ops/access   who may look, who may act
+
 Everything that can be decided without the world is a pure function in `core/`:
 no await, no clock, no random, no I/O.
 
@@ -28,7 +35,7 @@ The import rule (tests/test_architecture.py holds it):
     __main__ → supervisor, worker → accept → browser → rooms → body, admit, check, deliver, room → core → stdlib, msgspec
     leaves anyone may use, which import none but each other: errors, clock, metrics, logs
     one library, one door:  aiohttp in accept, body, connection, listening, parser, reply, supervisor and ops/;
-    the Kafka client in kafka and lag; prometheus_client in ops/; PyJWT in identity.
+    the Kafka client in kafka, lag and probes; prometheus_client in ops/; PyJWT in identity.
     Quotas are decided in ratelimit/, a library that knows nothing of the gateway; Redis is behind it.
     Only config reads the environment, only clock reads the clock.
 
@@ -51,5 +58,7 @@ Glossary
     turn      a point on the door's clock, which counts people and not seconds
     pace      the door's rate and the reason for it
     rank      how important a request is when more comes than can be taken: sign-ups before syncs
+    probe     a question of the supervisor to a dependency, once a second
+    frame     everything the operators' screen shows of one instant
     drain     SIGTERM until exit: serve on, stop accepting, finish, flush
 """

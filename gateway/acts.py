@@ -10,8 +10,10 @@ most a draft that nobody reads; of the list at most its last line is cut.  Both 
 Written by the supervisor in its own loop: acts are rare, and the order of disk, list and store is the point.
 """
 
+import contextlib
 import os
 from pathlib import Path
+from typing import Final
 
 import msgspec
 from msgspec import Struct
@@ -61,6 +63,10 @@ class ActsFile:
         _sync_directory(self.path.parent)
 
 
+# A message and a reason of 500 characters, before and after, however they are escaped.
+_ENTRY_BYTES_MAX: Final = 16_384
+
+
 class Audit:
     """The list of all acts, of all rooms."""
 
@@ -73,6 +79,21 @@ class Audit:
         _write(self.path, os.O_APPEND, msgspec.json.encode(entry) + b"\n")
         if is_new:
             _sync_directory(self.path.parent)
+
+    def last(self, count: int) -> list[dict[str, object]]:
+        """The newest entries, the newest first; a line that a crash has cut is passed over.  Reads no more than it needs."""
+        try:
+            with self.path.open("rb") as file:
+                size_bytes = file.seek(0, os.SEEK_END)
+                begin = file.seek(max(0, size_bytes - count * _ENTRY_BYTES_MAX))
+                lines = file.read().splitlines()
+        except FileNotFoundError:
+            return []
+        entries = []
+        for line in reversed(lines[1:] if begin else lines):
+            with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+                entries.append(msgspec.json.decode(line, type=dict[str, object]))
+        return entries[:count]
 
 
 def _write(path: Path, flag: int, data: bytes) -> None:

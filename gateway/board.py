@@ -13,14 +13,10 @@ One writer per slot and 8-byte aligned stores: no lock.  A worker that is killed
 leaves its counters where they are and its successor goes on counting there, so
 no count is lost and none goes backwards; gauges say what *is*, so a successor
 starts by zeroing them.
-
-Who wants the counts of all reads whole blocks (`counted`): asking each slot for each series
-costs as much again as writing the text of a scrape.
 """
 
 import mmap
 import os
-from array import array
 from bisect import bisect_left
 from collections.abc import Mapping
 from typing import Final
@@ -113,30 +109,48 @@ class Slot:
 
     def __init__(self, block: memoryview) -> None:
         split = _COUNTER_WORDS * _WORD_BYTES
-        self._counter_words: memoryview[int] = block[:split].cast("Q")
+        self.counter_words: memoryview[int] = block[:split].cast("Q")
         self._gauge_words: memoryview[float] = block[split:].cast("d")
 
     def counter(self, name: str, *labels: str) -> Counter:
-        return Counter(self._counter_words, _COUNTERS[name, labels])
+        return Counter(self.counter_words, _COUNTERS[name, labels])
 
     def gauge(self, name: str, *labels: str) -> Gauge:
         return Gauge(self._gauge_words, _GAUGES[name, labels])
 
     def histogram(self, name: str, *labels: str) -> Histogram:
-        return Histogram(self._counter_words, _COUNTERS[name, labels], BY_NAME[name].buckets)
+        return Histogram(self.counter_words, _COUNTERS[name, labels], BY_NAME[name].buckets)
 
     def counters_by(self, name: str, *fixed: str) -> Mapping[str, Counter]:
         """Counters of `name` by the value of its last label, the ones before it fixed."""
         return {labels[-1]: self.counter(name, *labels) for labels in BY_NAME[name].series() if labels[:-1] == fixed}
 
-    def counter_words(self) -> list[int]:
-        """What all counters and histograms hold now."""
-        return self._counter_words.tolist()
-
     def zero_gauges(self) -> None:
         """Called by a process when it takes the slot over."""
         for i in range(_GAUGE_WORDS):
             self._gauge_words[i] = 0.0
+
+
+class Totals:
+    """The counters of all processes together, as they stood at one instant."""
+
+    __slots__ = ("_words",)
+
+    def __init__(self, words: list[int]) -> None:
+        self._words = words
+
+    def count(self, name: str, *labels: str) -> int:
+        """Of one counter."""
+        return self._words[_COUNTERS[name, labels]]
+
+    def counts(self, name: str, *labels: str) -> list[int]:
+        """Of one histogram: per bucket (not cumulative), the last one being +Inf."""
+        index = _COUNTERS[name, labels]
+        return self._words[index : index + len(BY_NAME[name].buckets) + 1]
+
+    def sum_s(self, name: str, *labels: str) -> float:
+        """Of one histogram: all that was observed."""
+        return self._words[_COUNTERS[name, labels] + len(BY_NAME[name].buckets) + 1] / 1e6
 
 
 class Board:
@@ -157,14 +171,10 @@ class Board:
         """A new, zeroed board in a memfd that children may inherit."""
         return cls(os.memfd_create("sluicegate-board", 0), workers)
 
+    def totals(self) -> Totals:
+        """Read once, slot by slot: each counter by itself never goes backwards from one reading to the next."""
+        return Totals(list(map(sum, zip(*(slot.counter_words for slot in self.slots), strict=True))))
+
     @property
     def supervisor(self) -> Slot:
         return self.slots[-1]
-
-    def counted(self) -> Slot:
-        """The counters and histograms of all slots together, as they stand now; its gauges say nothing.
-
-        A copy, which nobody counts into.  Every word only grows, so of two copies no count is less in the later one.
-        """
-        sums = array("Q", map(sum, zip(*(slot.counter_words() for slot in self.slots), strict=True)))
-        return Slot(memoryview(sums.tobytes() + bytes(_GAUGE_WORDS * _WORD_BYTES)))

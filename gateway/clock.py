@@ -21,4 +21,9 @@ def _now_us() -> int:
     return time.time_ns() // 1000
 
 
+def cpu_s() -> float:
+    """Seconds of CPU this process has used, all threads together."""
+    return time.process_time()
+
+
 SYSTEM = Clock(now_us=_now_us, monotonic_s=time.monotonic)

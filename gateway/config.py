@@ -27,6 +27,7 @@ ENVIRONMENT: Final = {
     "GATEWAY_OPS_BIND": ("ops", "bind"),
     "GATEWAY_KAFKA_BOOTSTRAP": ("deliver", "bootstrap"),
     "GATEWAY_REDIS_URL": ("redis", "url"),
+    "GATEWAY_REDIS_ROOM_URL": ("redis", "room_url"),
     "GATEWAY_DATA_DIR": ("process", "data_dir"),
     "GATEWAY_KEYS_FILE": ("identity", "keys_file"),
     "GATEWAY_WORKERS": ("process", "workers"),

@@ -124,6 +124,14 @@ PROBLEMS: Final[Mapping[str, Problem]] = {
         _problem("ticket-room", 403, "The ticket is of another room", "다른 대기실의 대기표입니다", *_REJOIN),
         _problem("ticket-epoch", 403, "The ticket is of another day's line", "지난 대기줄의 대기표입니다", *_REJOIN),
         _problem("ticket-revoked", 403, "The ticket was taken back", "취소된 대기표입니다", *_REJOIN),
+        _problem(
+            "cross-site",
+            403,
+            "The call comes from another site's page",
+            "다른 사이트의 화면에서 보낸 요청입니다",
+            "Use the operators' screen of this gateway, or the command line.",
+            "이 게이트웨이의 운영 화면이나 명령줄을 사용하세요.",
+        ),
         _problem("not-found", 404, "There is nothing here", "없는 주소입니다", *_FIX),
         _problem("method-not-allowed", 405, "This path does not take that method", "허용되지 않는 메서드입니다", *_FIX),
         _problem(

@@ -1,4 +1,4 @@
-"""How a worker treats its memory: when to look for cycles, and what to give back to the system.
+"""How a worker treats its memory: when to look for cycles, and what to give back to the system; and how much it is.
 
 Decided here: both rarely.  Reference counts free nearly everything of a request;
 what lives long (settings, code, connections) has no cycles worth a walk.  And
@@ -9,6 +9,8 @@ samples, a tenth of its time).  The bound is on what is kept, not on what is hel
 
 import ctypes
 import gc
+import resource
+from pathlib import Path
 from typing import Final
 
 # By default a collection runs every 700 containers, several times per sync of 50 samples.
@@ -19,6 +21,14 @@ _FREE_KEPT_BYTES: Final = 64 << 20
 # glibc's names for them in mallopt(3).
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
+
+
+_STATM: Final = Path("/proc/self/statm")
+
+
+def resident_bytes() -> int:
+    """What this process holds in memory now."""
+    return int(_STATM.read_bytes().split()[1]) * resource.getpagesize()
 
 
 def calm() -> None:

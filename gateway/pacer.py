@@ -31,6 +31,7 @@ from gateway.clock import Clock
 from gateway.core import act
 from gateway.core.act import Change
 from gateway.core.pace import SECOND_US, Counts, Meter, Orders, Policy, Reading, Reason, next_pace
+from gateway.core.place import people_in_line
 from gateway.core.sign import Acts, Sign
 from gateway.errors import Behind, BrokerAway, RoomAway
 from gateway.lag import Lag, Progress
@@ -131,6 +132,7 @@ class Pacer:
         self._audit = Audit(directory)
         self._acts = self._file.load()
         self.on_act: Callable[[Acts], None] = lambda _: None  # hears each act at once, whether the store does or not
+        self.on_sign: Callable[[], None] = lambda: None  # hears that `state` is new
         self._saved_version = self._acts.version
         # One conversation with the store at a time: signs arrive in the order they were made.
         self._turn = asyncio.Lock()
@@ -142,7 +144,7 @@ class Pacer:
         slot = board.supervisor
         self._gauges = {
             name: slot.gauge(f"sluicegate_{name}")
-            for name in ("room_rate_per_second", "room_reason", "room_depth", "room_lobby", "room_leaving_per_second", "room_consumer_lag")
+            for name in ("room_rate_per_second", "room_reason", "room_depth", "room_lobby", "room_leaving_per_second", "room_consumer_lag", "room_passes")
         }
         self._gauges["room_consumer_lag"].set(math.nan)
         self._changes = slot.counter("sluicegate_room_pace_changes_total")
@@ -221,6 +223,7 @@ class Pacer:
                 logs.info("the door's pace", reason=pace.reason.value, rate_per_s=round(pace.rate_per_s, 3))
             sign = self._took(sign._replace(pace=pace))
         self._show(sign)
+        self.on_sign()
         return sign
 
     def _measure(self, sign: Sign) -> None:
@@ -242,9 +245,11 @@ class Pacer:
     def _show(self, sign: Sign) -> None:
         self._gauges["room_rate_per_second"].set(sign.pace.rate_per_s)
         self._gauges["room_reason"].set(REASON_INDEX[sign.pace.reason])
-        self._gauges["room_depth"].set(sign.waiting)
+        depth = people_in_line(sign)
+        self._gauges["room_depth"].set(depth)
         self._gauges["room_lobby"].set(sign.called)
-        self._gauges["room_leaving_per_second"].set(sign.leaving_per_s * sign.waiting)
+        self._gauges["room_passes"].set(sign.passes)
+        self._gauges["room_leaving_per_second"].set(sign.leaving_per_s * depth)
 
     # The operator
 

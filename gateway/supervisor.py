@@ -32,6 +32,7 @@ from aiohttp import web
 
 from gateway import config as configuration
 from gateway import control, identity, keys, logs
+from gateway.acts import Audit
 from gateway.board import Board
 from gateway.clock import SYSTEM
 from gateway.config import Config
@@ -42,9 +43,14 @@ from gateway.errors import ConfigError
 from gateway.keys import Keys
 from gateway.lag import LagReader
 from gateway.listeners import Listeners
+from gateway.ops.access import Access, check_bind, is_loopback
+from gateway.ops.fleet import Fleet, RedisTown, machine_name
+from gateway.ops.readings import Readiness, RoomReading, Seating
 from gateway.ops.rooms import RoomCalls
-from gateway.ops.server import STATES, Readiness, runner
+from gateway.ops.screen import Screen
+from gateway.ops.server import OpsPort
 from gateway.pacer import Pacer
+from gateway.probes import Asker, KafkaProbe, RedisProbe
 from gateway.room import MARGIN, files_in, office, store_of
 
 WORKER: Final = ("-m", "gateway", "worker")  # and the number of its end of the control socket
@@ -56,6 +62,7 @@ _SILENT_S: Final = 2.0  # four beats: a worker that is only busy misses one or t
 _FIRST_BEAT_S: Final = 30.0
 _FROZEN_S: Final = 1.0  # who sleeps so much longer than asked was stopped, and the workers with it
 _WATCH_S: Final = 0.25
+_STATES: Final = ("stopped", "starting", "serving", "draining")
 
 
 def fruitless_after(fruitless: int, ready_s: float | None, now_s: float) -> int:
@@ -85,6 +92,7 @@ class Seat:
         self.starts = 0
         self.ready_s: float | None = None  # since when the one who sits here serves
         self.fruitless = 0  # lives that ended before there was service, one after the other
+        self.ended_s: float | None = None  # when the last one ended here, unasked
 
     def tell(self, message: control.ToWorker) -> None:
         """Queue a message to the worker that sits here, if one does."""
@@ -111,8 +119,13 @@ class Supervisor:
         self._starts = self._board.supervisor.counter("sluicegate_worker_starts_total")
         self._seats = [Seat(index) for index in range(config.worker_count)]
         self._pacer = _pacer(config, self._board)
+        kafka = Asker(KafkaProbe(config.deliver.bootstrap, SYSTEM), SYSTEM)
+        redis = Asker(RedisProbe(config.redis.url, SYSTEM), SYSTEM)
+        self._fleet = Fleet(RedisTown(config.redis.url, config.limits.prefix), machine_name(0))
+        self._screen = Screen(self._board, self.readiness, self._room, kafka, redis, self._fleet, SYSTEM)
         if self._pacer is not None:
             self._pacer.on_act = self._tell_all  # past the store, which may be away
+            self._pacer.on_sign = self._screen.has_news
         self._listeners = Listeners(config.http.bind, config.worker_count, config.http.backlog)
         self._signals = 0
         self._stopping = asyncio.Event()
@@ -125,18 +138,20 @@ class Supervisor:
         """Serve until told to stop: returns the exit code.
 
         Raises:
-            ConfigError: a port is taken, or the first workers cannot work with these settings.
+            ConfigError: a port is taken or open to others without a token, or the first workers cannot work with these settings.
         """
+        check_bind(self._config.ops.bind, self._keys.ops)
         loop = asyncio.get_running_loop()
         for sign in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(sign, self._told_to_stop)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
-        ops = runner(self._board, self.readiness, RoomCalls(lambda: self._config.room, self._pacer, lambda: self._keys.ops))
+        ops = self._ops_port().runner()
         await ops.setup()
         ops_url = await self._open_ops(ops)
         self._listeners.listen()
         sitting = [asyncio.create_task(self._keep_seat(seat)) for seat in self._seats]
-        watching = [asyncio.create_task(self._watch(ops_url)), *([asyncio.create_task(self._pacer.run())] if self._pacer else [])]
+        watching = [asyncio.create_task(self._watch(ops_url)), asyncio.create_task(self._screen.run())]
+        watching += [asyncio.create_task(self._pacer.run())] if self._pacer else []
         stopping = asyncio.create_task(_until(self._stopping))
         try:
             loops = (*watching, *sitting)
@@ -152,6 +167,7 @@ class Supervisor:
             await asyncio.gather(*watching, stopping, *sitting, return_exceptions=True)
             if self._pacer is not None:
                 await self._pacer.close()
+            await self._screen.close()
             await ops.cleanup()
             self._listeners.close()
         if self._unfit is not None:
@@ -163,21 +179,28 @@ class Supervisor:
     def readiness(self) -> Readiness:
         """Whether this process can answer now, and why not."""
         now_s = self._clock.monotonic_s()
-        workers: list[dict[str, object]] = []
-        able = 0
-        for seat in self._seats:
-            slot = self._board.slots[seat.index]
-            state = int(slot.gauge("sluicegate_worker_state").value) if seat.process else 0
-            is_wedged = seat.is_ready and now_s - self._beat_s(seat) > self._config.process.wedged_s / 2
-            able += seat.is_ready and not is_wedged
-            workers.append({"worker": seat.index, "state": "wedged" if is_wedged else STATES[state], "starts": seat.starts})
+        workers = [self._seating(seat, now_s) for seat in self._seats]
         if self._stopping.is_set():
             why = "draining"
         elif not self._is_announced:
             why = "starting"
         else:
-            why = "" if able else "no worker answers"
+            why = "" if any(one.is_ready and one.state != "wedged" for one in workers) else "no worker answers"
         return Readiness(why, workers)
+
+    def _seating(self, seat: Seat, now_s: float) -> Seating:
+        state = _STATES[int(self._board.slots[seat.index].gauge("sluicegate_worker_state").value) if seat.process else 0]
+        is_wedged = seat.is_ready and now_s - self._beat_s(seat) > self._config.process.wedged_s / 2
+        ended_s = None if seat.ended_s is None else now_s - seat.ended_s
+        return Seating(seat.index, "wedged" if is_wedged else state, seat.starts, seat.is_ready, self._silent_s(seat, now_s), ended_s)
+
+    def _room(self) -> RoomReading | None:
+        return None if self._pacer is None else RoomReading(self._config.room, self._pacer.state)
+
+    def _ops_port(self) -> OpsPort:
+        access = Access(lambda: self._keys.ops, self._clock, is_open=is_loopback(self._config.ops.bind))
+        rooms = RoomCalls(lambda: self._config.room, self._pacer, access, self._screen, self._board.supervisor)
+        return OpsPort(self._board, self._screen, rooms, access, Audit(Path(self._config.process.data_dir)))
 
     async def _open_ops(self, runner: web.AppRunner) -> str:
         host, _, port = self._config.ops.bind.rpartition(":")
@@ -188,6 +211,7 @@ class Supervisor:
             # Not exc.strerror: the event loop puts a sentence of its own there.
             raise ConfigError(f"ops.bind {self._config.ops.bind}: {os.strerror(exc.errno) if exc.errno else exc}") from exc
         bound = runner.addresses[0]
+        self._fleet.name = machine_name(bound[1])
         return f"http://{host}:{bound[1]}"
 
     def _announce(self, ops_url: str) -> None:
@@ -220,9 +244,10 @@ class Supervisor:
                     orphan.kept_by = None  # its successor does not know of it
             if self._stopping.is_set():
                 return
-            seat.left_s = self._clock.monotonic_s()
+            seat.left_s = seat.ended_s = self._clock.monotonic_s()
             if code is not None:
                 logs.warning("a worker ended", worker=seat.index, code=code)
+                self._screen.happened("worker-ended", worker=seat.index, code=code)
 
     async def _sit(self, seat: Seat) -> int:
         """One worker's life, from start to exit code.  Raises OSError where none can be started."""
@@ -256,6 +281,7 @@ class Supervisor:
         match message:
             case Ready():
                 seat.is_ready, seat.ready_s = True, self._clock.monotonic_s()
+                self._screen.happened("worker-started", worker=seat.index)
                 if self._pacer is not None:
                     seat.tell(Acted(self._pacer.acts))
                 seat.left_s = None
@@ -366,11 +392,13 @@ class Supervisor:
             fresh = configuration.load(self._config_path)
             secrets = keys.load(fresh.keys_path)
             identity.check_keys(secrets.tokens)
+            check_bind(self._config.ops.bind, secrets.ops)
             if self._config.room.name:
                 office(self._config.room, secrets, self._limits_secret)
             Documents(fresh.notices.file, fresh.notices.max_age_s)  # raises here what would make each worker complain
         except ConfigError as exc:
             logs.error("reload changed nothing", reason=str(exc))
+            self._screen.happened("reload-failed")
             return
         if secrets.limits_secret != self._limits_secret:
             logs.warning("the secret of the limits stays until the next start", reason="another would give everybody new buckets")
@@ -383,6 +411,7 @@ class Supervisor:
             seat.tell(Reload(secrets.of_workers, self._config.limits, self._config.notices.file, self._config.room))
         if self._pacer is not None:
             self._pacer.reload(self._config.room)
+        self._screen.happened("reloaded")
         logs.info(
             "reloaded",
             takes_effect=f"keys, notices, limits.policies and newcomers, room.{', '.join(configuration.ROOM_RELOADED)}; anything else at the next start",

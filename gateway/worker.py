@@ -18,7 +18,7 @@ from gateway import control, logs, memory
 from gateway.accept import Front
 from gateway.admit import Admission
 from gateway.board import Board, Slot
-from gateway.clock import SYSTEM, Clock
+from gateway.clock import SYSTEM, Clock, cpu_s
 from gateway.config import LAST_REQUEST_S, Config, Room
 from gateway.connection import PublicServer
 from gateway.connections import Connections
@@ -159,6 +159,8 @@ class Worker:
         self._state = slot.gauge("sluicegate_worker_state")
         self._heartbeat = slot.gauge("sluicegate_heartbeat_seconds")
         self._lag = slot.gauge("sluicegate_loop_lag_seconds")
+        self._cpu = slot.gauge("sluicegate_worker_cpu_ratio")
+        self._memory = slot.gauge("sluicegate_worker_memory_bytes")
         self._server = PublicServer(parts.front, parts.connections, setup.config.http)
         self._listening = Listening(self._server, setup.listener_fds, setup.config.http.backlog)
         self._ending = asyncio.Event()
@@ -241,14 +243,16 @@ class Worker:
             logs.error("notices stay as they were", reason=str(exc))
 
     async def _beat(self) -> None:
-        """Twice a second: the heartbeat, the loop's lag, the sweeps; and the end of all if a loop died."""
+        """Twice a second: the heartbeat, the loop's lag, what it costs, the sweeps; and the end of all if a loop died."""
         loop = asyncio.get_running_loop()
         while True:
             self._heartbeat.set(self._clock.monotonic_s())
-            due_s = loop.time() + _BEAT_S
+            began_s, used_s = loop.time(), cpu_s()
             await asyncio.sleep(_BEAT_S)
             now_s = loop.time()
-            self._lag.set(max(0.0, now_s - due_s))
+            self._lag.set(max(0.0, now_s - began_s - _BEAT_S))
+            self._cpu.set((cpu_s() - used_s) / (now_s - began_s))
+            self._memory.set(memory.resident_bytes())
             self._parts.connections.sweep(now_s)
             self._parts.admission.show()
             self._parts.limits.show()

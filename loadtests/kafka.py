@@ -102,4 +102,4 @@ def _row(topic: int, record: ConsumerRecord, run: int, began_s: float) -> tuple[
     if of_run != run:
         return None
     event = dict(record.headers).get("ce_id", b"")
-    return topic, record.partition, record.offset, arrival, sample, event, record.key or b"", record.timestamp / 1000 - began_s
+    return topic, record.partition, record.offset, arrival, sample, event, record.timestamp / 1000 - began_s

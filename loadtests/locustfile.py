@@ -31,7 +31,8 @@ from loadtests.crowd.firing import Firing, Plan, Progress, together
 from loadtests.crowd.payloads import Tokens, tokens
 from loadtests.crowd.sender import Answer
 from loadtests.recording import Call
-from loadtests.scenario import Scenario, ScenarioError, load
+from loadtests.scenario import Scenario, ScenarioError
+from loadtests.scenario_file import load
 
 LEAD_S: Final = 2.0  # from the test's start to the first arrival, where nobody names an instant
 REPORT_S: Final = 1.0

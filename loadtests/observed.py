@@ -17,7 +17,6 @@ RECORD: Final = np.dtype(
         ("arrival", "u4"),  # recording.py's payload_id, of the value's `id` or `signup_id`
         ("sample", "u1"),
         ("event", "S36"),  # ce_id
-        ("key", "S64"),
         ("at_s", "f8"),  # Kafka's timestamp, on the rehearsal's clock
     ]
 )
@@ -72,3 +71,14 @@ class Observed(Struct, frozen=True):
     tries: int = 1
     is_ours: bool = True  # the gateway: started for this rehearsal, so that it counts nobody else's requests, and all of its own
     died: str = ""  # how the gateway stopped answering before the end
+
+
+def total(series: Series, name: str, **labels: tuple[str, ...]) -> float:
+    """The sum of all series of that name whose labels have one of these values each."""
+
+    def is_wanted(key: str) -> bool:
+        found, _, inside = key.partition("{")
+        pairs = inside.removesuffix("}").split(",")
+        return found == name and all(any(f'{label}="{value}"' in pairs for value in values) for label, values in labels.items())
+
+    return sum(value for key, value in series.items() if is_wanted(key))

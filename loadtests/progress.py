@@ -5,16 +5,11 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
+from benchmarks.command import say
 from loadtests.scenario import Scenario
 
 _WIDTH: Final = 24
 _EVERY_S: Final = 10.0
-
-
-def say(words: str) -> None:
-    """A line for whoever waits; results go to files."""
-    sys.stderr.write(words + "\n")
-    sys.stderr.flush()
 
 
 class Bar:

@@ -8,10 +8,10 @@ import sys
 import time
 from typing import Final
 
+from benchmarks.command import say
 from loadtests.judge import slo
-from loadtests.progress import say
 from loadtests.result import Verdict
-from loadtests.scenario import SCENARIOS, load
+from loadtests.scenario_file import SCENARIOS, load
 
 LONG: Final = frozenset({"soak"})
 EXPECTED: Final = {"pass": Verdict.PASS, "missed": Verdict.MISSED}

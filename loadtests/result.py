@@ -5,8 +5,11 @@ All times are seconds of the rehearsal's clock, all latencies milliseconds.
 """
 
 from enum import IntEnum
+from typing import Final
 
 from msgspec import Struct
+
+EVIDENCE_MAX: Final = 5  # of one check: enough to look into; its count says how many there are
 
 
 class Verdict(IntEnum):
@@ -37,7 +40,7 @@ class Check(Struct, frozen=True):
     name: str
     says: str
     count: int  # 0: as it should be
-    evidence: list[str] = []  # a few, by name
+    evidence: list[str] = []  # EVIDENCE_MAX at most, by name
 
 
 class LedgerRow(Struct, frozen=True):

@@ -12,10 +12,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from benchmarks import cpu
 from devstack import DevstackError
 from loadtests.downstream import Faltering
-from loadtests.observed import SAMPLED, Series
+from loadtests.observed import SAMPLED, Series, total
 from loadtests.target import Target
 
 PERIOD_S: Final = 1.0
+REFUSED: Final = ("400", "401", "403", "413", "422", "429", "503")  # of a gateway that works: any other status is an error
 _PATIENCE_S: Final = 0.8
 _ACK: Final = "sluicegate_ack_seconds_bucket"
 
@@ -31,12 +32,6 @@ def name_of(name: str, labels: Mapping[str, str]) -> str:
     """As Series has them."""
     inside = ",".join(f'{label}="{value}"' for label, value in sorted(labels.items()))
     return f"{name}{{{inside}}}" if inside else name
-
-
-def total(series: Series, name: str, **labels: str) -> float:
-    """The sum of all series of that name with these labels."""
-    wanted = [f'{label}="{value}"' for label, value in labels.items()]
-    return sum(value for key, value in series.items() if key.partition("{")[0] == name and all(one in key for one in wanted))
 
 
 def gauge(series: Series, name: str) -> float:
@@ -117,18 +112,17 @@ class Sampler:
         return (time.perf_counter() - began_s) * 1000
 
     def _counted(self, now: Series, since_s: float) -> dict[str, float]:
-        def grown(name: str, **labels: str) -> float:
+        def grown(name: str, **labels: tuple[str, ...]) -> float:
             return (total(now, name, **labels) - total(self._before, name, **labels)) / since_s
 
-        refused = sum(grown("sluicegate_requests_total", status=str(status)) for status in (400, 401, 403, 413, 422, 429, 503))
         return {
             "depth": gauge(now, "sluicegate_room_depth"),
             "lobby": gauge(now, "sluicegate_room_lobby"),
             "door_per_s": gauge(now, "sluicegate_room_rate_per_second"),
             "door_reason": gauge(now, "sluicegate_room_reason"),
             "consumer_lag": gauge(now, "sluicegate_room_consumer_lag") if self._target.room else math.nan,
-            "accepted_per_s": grown("sluicegate_events_total", outcome="durable"),
-            "refused_per_s": refused,
+            "accepted_per_s": grown("sluicegate_events_total", outcome=("durable",)),
+            "refused_per_s": grown("sluicegate_requests_total", status=REFUSED),
             "shed_per_s": grown("sluicegate_overload_refused_total"),
             "ack_p99_ms": ack_p99_ms(self._before, now),
             "loop_lag_ms": 1000 * gauge(now, "sluicegate_loop_lag_seconds"),

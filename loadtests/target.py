@@ -40,7 +40,6 @@ class Target:
     bootstrap: str = ""  # empty: nobody lets us read Kafka
     pid: int = 0  # of the supervisor; 0: not on this machine
     stack: Devstack | None = None  # None: not ours to hurt
-    log: Path | None = None
 
 
 class TargetError(Exception):
@@ -111,7 +110,6 @@ async def own(scenario: Scenario, directory: Path) -> AsyncIterator[Target]:
                 bootstrap=stack.kafka.bootstrap,
                 pid=server.process.pid,
                 stack=stack,
-                log=server.log,
             )
         finally:
             await asyncio.shield(servers.stop(server))

@@ -73,6 +73,10 @@ class RedisStore:
             raise StoreAway(f"no answer of beat.lua: {reply!r}")
         return reply
 
+    async def ping(self) -> None:
+        """One round trip that changes nothing.  Raises StoreAway."""
+        await self._pool.talk(lambda line: line.ask(("PING",)))
+
     async def facts(self) -> Facts:
         """What the server says of itself.  Raises StoreAway."""
         return await self._pool.talk(_read_facts)

@@ -59,3 +59,23 @@ def test_the_list_only_grows(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
     assert [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] == entries
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_newest_of_the_list_come_first(tmp_path: Path) -> None:
+    audit = Audit(tmp_path)
+    assert audit.last(5) == []
+    for number in range(20):
+        audit.append({"number": number, "reason": "\u20ac" * 500})
+    assert [entry["number"] for entry in audit.last(3)] == [19, 18, 17]
+    assert len(audit.last(1_000)) == 20
+    with audit.path.open("ab") as file:
+        file.write(b'{"number": 20, "rea')  # a crash cut it
+    assert [entry["number"] for entry in audit.last(2)] == [19, 18]
+
+
+def test_a_long_list_is_not_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.acts._ENTRY_BYTES_MAX", 100)
+    audit = Audit(tmp_path)
+    for number in range(100):
+        audit.append({"number": number, "reason": "r" * 30})
+    assert [entry["number"] for entry in audit.last(2)] == [99, 98]

@@ -76,20 +76,6 @@ def test_two_processes_count_through_the_inherited_fd() -> None:
     assert [slot.counter(*REQUESTS).value for slot in board.slots] == [20_000, 20_000, 0]
 
 
-def test_what_all_counted_together_is_a_copy_of_its_own() -> None:
-    board = Board.create(workers=2)
-    for slot, n in zip(board.slots, (1, 10, 2**63), strict=True):
-        slot.counter(*REQUESTS).add(n)
-        slot.gauge("sluicegate_connections").set(n)
-        slot.histogram("sluicegate_ack_seconds", "syncs").observe(0.2, times=2)
-    counted = board.counted()
-    board.slots[0].counter(*REQUESTS).add()
-    assert counted.counter(*REQUESTS).value == 2**63 + 11
-    assert sum(counted.histogram("sluicegate_ack_seconds", "syncs").counts) == 6
-    assert counted.histogram("sluicegate_ack_seconds", "syncs").sum_s == pytest.approx(1.2)
-    assert counted.gauge("sluicegate_connections").value == 0
-
-
 _ENDLESS = """
 import sys
 from gateway.board import Board
@@ -114,8 +100,8 @@ def test_killed_while_it_counts_a_process_takes_no_count_along() -> None:
             assert life.stdout.readline() == b"counts\n"
         for life in lives:
             for _ in range(50):
-                counted = board.counted()
-                seen.append((counted.counter(*REQUESTS).value, sum(counted.histogram("sluicegate_ack_seconds", "syncs").counts)))
+                totals = board.totals()
+                seen.append((totals.count(*REQUESTS), sum(totals.counts("sluicegate_ack_seconds", "syncs"))))
             life.kill()
             life.wait()
             if life.stdout is not None:
@@ -123,6 +109,6 @@ def test_killed_while_it_counts_a_process_takes_no_count_along() -> None:
     for before, after in pairwise(seen):
         assert all(now >= then for then, now in zip(before, after, strict=True)), (before, after)
     # Whoever was killed between its two lines has counted the first and not the second: at most one a life.
-    [requests, observed] = (board.counted().counter(*REQUESTS).value, sum(board.counted().histogram("sluicegate_ack_seconds", "syncs").counts))
+    requests, observed = board.totals().count(*REQUESTS), sum(board.totals().counts("sluicegate_ack_seconds", "syncs"))
     assert 0 <= requests - observed <= 4 * 2
     assert observed > 0

@@ -262,15 +262,19 @@ SLOW: Final = SYNC.replace(b"Bearer t", b"slow")
 BROKEN_HEAD: Final = b"GARBAGE\x00\r\n\r\n"
 
 
+async def keep_waiting(desk: Desk, writer: asyncio.StreamWriter, *segments: bytes) -> None:
+    """Send each in a segment of its own; what is answered slowly waits until it may go on."""
+    desk.may_go_on.clear()
+    for segment in segments:
+        writer.write(segment)
+        await asyncio.sleep(0.02)
+
+
 async def test_what_comes_while_an_answer_is_made_waits_for_it() -> None:
     desk = Desk()
     async with served(desk) as (reader, writer, _):
         for behind in (SYNC, SLOW, SYNC[:30], SYNC + SLOW):
-            desk.may_go_on.clear()
-            writer.write(SLOW)
-            await asyncio.sleep(0.02)
-            writer.write(behind)
-            await asyncio.sleep(0.02)
+            await keep_waiting(desk, writer, SLOW, behind)
             desk.may_go_on.set()
             writer.write(SYNC[30:] if behind == SYNC[:30] else b"")
             assert await statuses(reader, 1 + max(1, behind.count(b"{}"))) == [201] + [202] * max(1, behind.count(b"{}"))
@@ -286,9 +290,7 @@ async def test_who_will_send_no_more_hears_the_answer_that_is_being_made(pause_s
     for behind, wanted in ((b"", [201]), (SYNC, [201, 202]), (SYNC * 2, [201, 202, 202]), (BROKEN_HEAD, [201, 400])):
         desk = Desk()
         async with served(desk) as (reader, writer, _):
-            desk.may_go_on.clear()
-            writer.write(SLOW)
-            await asyncio.sleep(0.02)
+            await keep_waiting(desk, writer, SLOW)
             writer.write(behind)
             if pause_s is not None:
                 await asyncio.sleep(pause_s)
@@ -303,11 +305,7 @@ async def test_what_cannot_be_parsed_waits_for_it_too() -> None:
     """Else who reads answers in order would take the 400 for its join's, and never hear the other."""
     desk = Desk()
     async with served(desk) as (reader, writer, _):
-        desk.may_go_on.clear()
-        writer.write(SLOW)
-        await asyncio.sleep(0.02)
-        writer.write(BROKEN_HEAD)
-        await asyncio.sleep(0.02)
+        await keep_waiting(desk, writer, SLOW, BROKEN_HEAD)
         desk.may_go_on.set()
         assert await statuses(reader, 2) == [201, 400]
         await asyncio.wait_for(reader.read(), 5)
@@ -317,11 +315,7 @@ async def test_an_answer_that_fails_is_an_error_of_ours_and_ends_the_connection(
     for behind in (b"", SYNC):
         desk = Desk()
         async with served(desk) as (reader, writer, _):
-            desk.may_go_on.clear()
-            writer.write(SYNC.replace(b"Bearer t", b"broken"))
-            await asyncio.sleep(0.02)
-            writer.write(behind)
-            await asyncio.sleep(0.02)
+            await keep_waiting(desk, writer, SYNC.replace(b"Bearer t", b"broken"), behind)
             desk.may_go_on.set()
             told = await asyncio.wait_for(reader.read(), 5)
             assert told.startswith(b"HTTP/1.1 500 ")
@@ -333,11 +327,7 @@ async def test_an_answer_that_is_given_up_ends_the_connection() -> None:
     for behind in (b"", SYNC):
         desk = Desk()
         async with served(desk) as (reader, writer, _):
-            desk.may_go_on.clear()
-            writer.write(SLOW)
-            await asyncio.sleep(0.02)
-            writer.write(behind)
-            await asyncio.sleep(0.02)
+            await keep_waiting(desk, writer, SLOW, behind)
             assert desk.connection.in_hand is not None
             desk.connection.in_hand.cancel()
             assert await asyncio.wait_for(reader.read(), 5) == b""
@@ -347,9 +337,7 @@ async def test_an_answer_that_is_given_up_ends_the_connection() -> None:
 async def test_what_waits_for_a_client_that_has_gone_is_not_handled() -> None:
     desk = Desk()
     async with served(desk) as (_, writer, _):
-        desk.may_go_on.clear()
-        writer.write(SLOW)
-        await asyncio.sleep(0.02)
+        await keep_waiting(desk, writer, SLOW)
         making = desk.connection.in_hand
         assert making is not None
         writer.write(SYNC)
@@ -409,11 +397,7 @@ async def test_behind_an_answer_that_ends_the_connection_nothing_is_heard() -> N
     desk = Desk()
     async with served(desk) as (reader, writer, _):
         desk.closes = True
-        desk.may_go_on.clear()
-        writer.write(SLOW)
-        await asyncio.sleep(0.02)
-        writer.write(SYNC)
-        await asyncio.sleep(0.02)
+        await keep_waiting(desk, writer, SLOW, SYNC)
         desk.may_go_on.set()
         told = await asyncio.wait_for(reader.read(), 5)
         assert told.count(b"HTTP/1.1") == told.count(b"Connection: close\r\n") == 1
@@ -424,18 +408,14 @@ async def test_a_connection_is_busy_and_not_idle_while_an_answer_is_made() -> No
     """However long: it is neither closed for its idle time nor by a drain; and who has gone meanwhile is no trouble."""
     desk = Desk()
     async with served(desk, msgspec.structs.replace(SETTINGS, keepalive_s=0.1)) as (reader, writer, connections):
-        desk.may_go_on.clear()
-        writer.write(SLOW)
-        await asyncio.sleep(0.02)
+        await keep_waiting(desk, writer, SLOW)
         assert [desk.connection.is_busy] == [True]
         await asyncio.sleep(0.35)
         connections.sweep(asyncio.get_running_loop().time() + 3_600)
         desk.may_go_on.set()
         assert await status(reader) == 201
         assert [desk.connection.is_busy] == [False]
-        desk.may_go_on.clear()
-        writer.write(SLOW)
-        await asyncio.sleep(0.02)
+        await keep_waiting(desk, writer, SLOW)
         writer.transport.abort()
         await asyncio.sleep(0.02)
         desk.may_go_on.set()

@@ -54,6 +54,7 @@ def test_statuses_are_those_of_the_catalogue() -> None:
         "ticket-room": 403,
         "ticket-epoch": 403,
         "ticket-revoked": 403,
+        "cross-site": 403,
         "not-found": 404,
         "method-not-allowed": 405,
         "request-timeout": 408,

@@ -43,3 +43,11 @@ def faults(how: str) -> int:
 def test_what_one_batch_frees_the_next_one_has() -> None:
     """Without this, pages of it are given back and fetched again each time, one fault for each."""
     assert faults("calm") * 10 < faults("as it is")
+
+
+def test_what_a_process_holds_is_some_megabytes() -> None:
+    before = memory.resident_bytes()
+    assert 5e6 < before < 1e10
+    held = bytearray(b"x" * 50_000_000)
+    assert memory.resident_bytes() - before > 40_000_000
+    del held

@@ -1,6 +1,7 @@
-"""The lights of Kafka and Redis: what an operator is shown, and why.
+"""The lights: what an operator is shown of each thing the gateway depends on, and why.
 
-A reason decides its colour; on the board a worker posts the reason's index.
+A reason decides its colour: amber, some are served worse or might soon be; red, what depends on it is refused.
+On the board a worker posts the reason's index.
 """
 
 from collections.abc import Iterable
@@ -38,6 +39,17 @@ REASONS: Final = (
     Reason("redis-ok", Colour.GREEN, "deciding limits"),
     Reason("redis-slow", Colour.AMBER, "answers later than limits.decide_timeout_ms: each worker decides with its share until it is quicker"),
     Reason("redis-away", Colour.AMBER, "no contact: each worker decides limits with its share"),
+    Reason("kafka-silent", Colour.AMBER, "has not answered the supervisor for a second"),
+    Reason("kafka-away", Colour.RED, "no broker takes connections"),
+    Reason("room-ok", Colour.GREEN, "keeping the line"),
+    Reason("room-away", Colour.AMBER, "the line's Redis does not answer: places are told from memory, the door runs at its share"),
+    Reason("no-room", Colour.GREY, "no waiting room is configured"),
+    Reason("no-spool", Colour.GREY, "there is no spool yet: what Kafka does not take in time is refused"),
+    Reason("workers-ok", Colour.GREEN, "all serve"),
+    Reason("workers-starting", Colour.AMBER, "not all serve yet"),
+    Reason("worker-ended", Colour.AMBER, "a worker ended a moment ago; another takes its place"),
+    Reason("worker-silent", Colour.AMBER, "a worker does not beat: it hangs, or its core is full"),
+    Reason("no-worker", Colour.RED, "no worker answers"),
 )
 
 INDEX: Final = {reason.code: index for index, reason in enumerate(REASONS)}

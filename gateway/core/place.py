@@ -81,6 +81,11 @@ def people_ahead(sign: Sign, place: int) -> int:
     return ahead + _there_below(sign, place) - _there_below(sign, sign.head) if place > sign.head else ahead
 
 
+def people_in_line(sign: Sign) -> int:
+    """Who is there now: as counted at most a second ago, and who joined since."""
+    return sign.waiting + max(sign.tail - sign.ahead_to, 0)
+
+
 def _called_before(sign: Sign, place: int) -> int:
     """Live people below the head and this place: a straight line between each 16th of them.
 

@@ -102,10 +102,9 @@ QUESTIONS: Final[Mapping[str, tuple[Panel, ...]]] = {
         Panel("In line", ("room_depth", "room_lobby"), (Line(largest("room_depth"), "in line"), Line(largest("room_lobby"), "called"))),
         Panel(
             "The wait of who joins now, and of who is next",
-            ("room_estimate_p50_seconds", "room_estimate_p90_seconds", "room_waiting_oldest_seconds"),
+            ("room_estimate_seconds", "room_waiting_oldest_seconds"),
             (
-                Line(largest("room_estimate_p50_seconds"), "told, p50"),
-                Line(largest("room_estimate_p90_seconds"), "told, p90"),
+                Line(largest("room_estimate_seconds", "quantile"), "told, {{quantile}}"),
                 Line(largest("room_waiting_oldest_seconds"), "who is next has waited"),
             ),
             "s",

@@ -1,1 +1,1 @@
-"""The operators' port, served by the supervisor: health and metrics.  The screen comes later."""
+"""The operators' port, served by the supervisor: health, metrics, and one screen that everything is made for (screen.py)."""

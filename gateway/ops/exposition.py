@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 
-from gateway.board import Board, Slot
+from gateway.board import Board, Totals
 from gateway.metrics import CATALOGUE, Metric
 
 
@@ -25,15 +25,15 @@ class _BoardCollector:
         self._board = board
 
     def collect(self) -> Iterator[Family]:
-        counted = self._board.counted()
+        totals = self._board.totals()
         for metric in CATALOGUE:
             match metric.kind:
                 case "counter":
-                    yield _counter(metric, counted)
+                    yield _counter(metric, totals)
                 case "gauge":
                     yield self._gauge(metric)
                 case "histogram":
-                    yield _histogram(metric, counted)
+                    yield _histogram(metric, totals)
 
     def _gauge(self, metric: Metric) -> Family:
         if metric.is_supervisors:
@@ -48,19 +48,19 @@ class _BoardCollector:
         return family
 
 
-def _counter(metric: Metric, counted: Slot) -> Family:
+def _counter(metric: Metric, totals: Totals) -> Family:
     family = CounterMetricFamily(metric.name, metric.meaning, labels=[name for name, _ in metric.labels])
     for labels in metric.series():
-        family.add_metric(list(labels), counted.counter(metric.name, *labels).value)
+        family.add_metric(list(labels), totals.count(metric.name, *labels))
     return family
 
 
-def _histogram(metric: Metric, counted: Slot) -> Family:
+def _histogram(metric: Metric, totals: Totals) -> Family:
     family = HistogramMetricFamily(metric.name, metric.meaning, labels=[name for name, _ in metric.labels])
     bounds = [*(str(bound) for bound in metric.buckets), "+Inf"]
     for labels in metric.series():
-        histogram = counted.histogram(metric.name, *labels)
-        family.add_metric(list(labels), list(zip(bounds, accumulate(histogram.counts), strict=True)), histogram.sum_s)
+        cumulative = accumulate(totals.counts(metric.name, *labels))
+        family.add_metric(list(labels), list(zip(bounds, cumulative, strict=True)), totals.sum_s(metric.name, *labels))
     return family
 
 

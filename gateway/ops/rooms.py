@@ -1,19 +1,17 @@
 """GET and POST /api/rooms/{room} on the operators' port: see the room, and say what it is to do.
 
-Decided here: who may ask (whoever has the token of the keys file, for the answers tell of people and the
-calls open doors), and how it looks.  What may be asked is decided in core/act.py, what becomes of it in pacer.py.
+Decided here: how it looks.  What may be asked is decided in core/act.py, what becomes of it in pacer.py.
 
     POST {"rate_per_s": 50 | null, "paused": bool, "message": "…", "reason": "…"}
         what is absent stays; null: as downstream takes; the reason is wanted always
         200   in force: the room as it is now
         503   "applied": false: the store is away; it is on disk and will be applied when the store is back
 
-Refusals are problem+json, the token looked at before anything else: without it nothing is learnt, not even
-which rooms there are.  A form on somebody's page cannot call: it can send neither the header nor this content type.
+Who may is looked at before anything else (access.py): without the token nothing is learnt, not even which rooms
+there are.  Whatever is refused is logged and counted.
 """
 
 import asyncio
-import hmac
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
@@ -22,16 +20,16 @@ import msgspec
 from aiohttp import web
 
 from gateway import config, logs
+from gateway.board import Slot
 from gateway.core import act
 from gateway.errors import Refusal
+from gateway.ops.access import Access
+from gateway.ops.screen import Screen
 from gateway.pacer import Pacer, Said, State
-from gateway.reply import PROBLEM_JSON, problem_json
 
 PATH: Final = "/api/rooms/{room}"
 BODY_BYTES_MAX: Final = 16_384  # a message and a reason of 500 characters, however they are escaped, fit twice
 _BODY_TIMEOUT_S: Final = 10.0
-_SCHEME: Final = "bearer"
-_CHALLENGE: Final = [("WWW-Authenticate", "Bearer")]
 _RETRY_AFTER_S: Final = 5  # a pacer tries again each second
 
 
@@ -41,26 +39,33 @@ class RoomCalls:
     Args:
         settings: those in force, as a reload may change them.
         pacer: None where no room is named: every room is unknown then.
-        token: the one in force, as a reload may change it; "" lets nobody in.
+        screen: hears what was said, and what was refused.
     """
 
-    def __init__(self, settings: Callable[[], config.Room], pacer: Pacer | None, token: Callable[[], str]) -> None:
+    def __init__(self, settings: Callable[[], config.Room], pacer: Pacer | None, access: Access, screen: Screen, slot: Slot) -> None:
         self._settings = settings
         self._pacer = pacer
-        self._token = token
+        self._access = access
+        self._screen = screen
+        self._results = slot.counters_by("sluicegate_operator_acts_total")
 
     async def handle(self, request: web.Request) -> web.Response:
-        """Any method on PATH."""
+        """Any method on PATH.  Raises Refusal."""
         try:
             return await self._answer(request)
         except Refusal as refusal:
-            headers = {"Content-Type": PROBLEM_JSON, **dict(refusal.headers)}
-            if refusal.retry_after_s is not None:
-                headers["Retry-After"] = str(refusal.retry_after_s)
-            return web.Response(status=refusal.problem.status, body=problem_json(refusal), headers=headers)
+            if "applied" not in refusal.members:
+                self.refused(request, refusal)
+            raise
+
+    def refused(self, request: web.Request, refusal: Refusal) -> None:
+        """Count it, and log it: once a second, or who guesses tokens fills the disk."""
+        self._results["refused"].add()
+        if self._screen.happened("act-refused", code=refusal.problem.code):
+            logs.warning("an operator's call is refused", who=request.remote, call=f"{request.method} {request.path}", code=refusal.problem.code)
 
     async def _answer(self, request: web.Request) -> web.Response:
-        self._check_token(request)
+        (self._access.check if request.method == "GET" else self._access.check_act)(request)
         if request.method not in ("GET", "POST"):
             raise Refusal("method-not-allowed", "want GET, POST", headers=[("Allow", "GET, POST")])
         pacer = self._pacer
@@ -68,25 +73,15 @@ class RoomCalls:
             raise Refusal("not-found", "no such room")
         if request.method == "GET":
             return self._shown(pacer.state)
-        change = self._change(request, await _body(request))
+        change = self._change(request, await body_of(request))
         try:
             said = await pacer.say(change, request.remote or "unknown")
         except Exception as exc:
             logs.error("an operator's call failed", exc=exc)
             raise Refusal("internal", "an error that is ours; the act may be in force", members={"outcome": "unknown"}) from exc
+        self._screen.told(said.acts.version, change.reason)
+        self._results["applied" if said.is_applied else "kept"].add()
         return self._told(said, pacer.state)
-
-    def _check_token(self, request: web.Request) -> None:
-        token = self._token()
-        if not token:
-            raise Refusal("token-invalid", "the keys file of this gateway has no `ops` token: nobody may", headers=_CHALLENGE)
-        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != _SCHEME or not given.strip():
-            raise Refusal("token-missing", "want Authorization: Bearer with the operators' token", headers=_CHALLENGE)
-        # Bytes: of text only ASCII can be compared in constant time, and a header may hold anything.
-        if not hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), token.encode()):
-            logs.warning("an operator's call with a wrong token", who=request.remote)
-            raise Refusal("token-invalid", "this is not the operators' token", headers=_CHALLENGE)
 
     def _change(self, request: web.Request, body: bytes) -> act.Change:
         if request.content_type != "application/json":
@@ -139,7 +134,8 @@ def _acts(state: State) -> dict[str, object]:
     return {"message": acts.message, "told": acts.told_per_s, "paused": acts.is_paused, "version": acts.version, "applied": is_applied}
 
 
-async def _body(request: web.Request) -> bytes:
+async def body_of(request: web.Request) -> bytes:
+    """All of it.  Raises Refusal: late, too large, or not framed."""
     try:
         async with asyncio.timeout(_BODY_TIMEOUT_S):
             return await request.read()

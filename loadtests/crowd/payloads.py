@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Struct
 
 from benchmarks import sut
-from benchmarks.crowd import address
+from benchmarks.crowd import address, form
 from loadtests.recording import payload_id
 from loadtests.scenario import Scenario, Stream
 
@@ -124,17 +124,8 @@ class Payloads:
         return [f'"day":"{day:%Y-%m-%d}","recorded_at":"{min(day, self._began):%Y-%m-%d}{now[10:]}","source":"watch"' for day in days]
 
     def application(self, arrival: int) -> dict[str, Any]:
-        """One applicant's form."""
-        return {
-            "signup_id": str(payload_id(self._run, arrival, 0)),
-            "revision": 1,
-            "name": f"신청자 {arrival}",
-            "phone": f"+8210{arrival % 100_000_000:08}",
-            "birth_date": "1960-05-17",
-            "district": "종로구",
-            "device": {"platform": "android", "model": "SM-S921N"},
-            "consents": {"terms": True, "health_data": True, "marketing": False},
-        }
+        """One applicant's form, in the letters of who applies."""
+        return form(arrival, payload_id(self._run, arrival, 0), f"신청자 {arrival}", "종로구")
 
     def ask(self, method: str, path: str, person: int, headers: Mapping[str, str], body: Mapping[str, Any] | None) -> bytes:
         """Any other request, such as a phone's."""

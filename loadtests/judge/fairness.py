@@ -13,10 +13,9 @@ import numpy as np
 from loadtests.judge.line import Line, most_in
 from loadtests.observed import Observed
 from loadtests.recording import Call
-from loadtests.result import Check, Mark
+from loadtests.result import EVIDENCE_MAX, Check, Mark
 from loadtests.scenario import WHOLE
 
-EVIDENCE_MAX: Final = 5
 WINDOWS_S: Final = (1.0, 10.0)
 OVERTAKING: Final = "nobody who is there is overtaken for long"
 DOOR: Final = "the door keeps its rate in any"  # so many seconds

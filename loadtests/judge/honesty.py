@@ -18,7 +18,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from loadtests.judge import samples
-from loadtests.judge.slo import percentile_of
+from loadtests.judge.waits import percentile_of
 from loadtests.observed import Observed
 from loadtests.result import Honesty
 

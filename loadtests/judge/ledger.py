@@ -28,12 +28,11 @@ from typing import Final
 import numpy as np
 
 from loadtests.judge.timeline import is_accepted, is_unanswered
-from loadtests.observed import Observed, Series
+from loadtests.observed import Observed, total
 from loadtests.recording import FATE, Call, Fate
-from loadtests.result import Check, LedgerRow
+from loadtests.result import EVIDENCE_MAX, Check, LedgerRow
 from loadtests.scenario import Kind
 
-EVIDENCE_MAX: Final = 5
 DURABLE: Final = "accepted means durable"  # the end of a check's name
 TOPICS: Final = (("syncs", "sync", Call.SYNCS), ("signups", "sign-up", Call.SIGNUPS))  # label of the gateway's counters, one of them, its call
 _TOPIC_OF: Final[dict[Kind, int]] = {"sync": 0, "forger": 0, "applicant": 1, "stranger": 1}
@@ -136,20 +135,11 @@ def _each_once(fates: np.ndarray) -> np.ndarray:
     return result
 
 
-def counted(observed: Observed, name: str, **labels: Sequence[str]) -> int | None:
+def counted(observed: Observed, name: str, **labels: tuple[str, ...]) -> int | None:
     """How much the gateway's counter grew, over all series whose labels have one of these values; None: nobody lets us scrape."""
     if not observed.before or not observed.after:
         return None
-    return round(_total(observed.after, name, labels) - _total(observed.before, name, labels))
-
-
-def _total(series: Series, name: str, labels: dict[str, Sequence[str]]) -> float:
-    def is_wanted(key: str) -> bool:
-        found, _, inside = key.partition("{")
-        pairs = inside.removesuffix("}").split(",")
-        return found == name and all(any(f'{label}="{value}"' in pairs for value in values) for label, values in labels.items())
-
-    return sum(value for key, value in series.items() if is_wanted(key))
+    return round(total(observed.after, name, **labels) - total(observed.before, name, **labels))
 
 
 # Checks
@@ -212,7 +202,7 @@ def _unsent(observed: Observed, of: Payloads) -> Check:
 def _miscounted(observed: Observed, of: Payloads) -> Iterator[Check]:
     """The gateway's count against both other ledgers, where it counts for nobody else."""
     label, one, _ = TOPICS[of.topic]
-    durable, accepted = counted(observed, _EVENTS, topic=[label], outcome=["durable"]), len(of.told(Fate.ACCEPTED))
+    durable, accepted = counted(observed, _EVENTS, topic=(label,), outcome=("durable",)), len(of.told(Fate.ACCEPTED))
     if durable is not None:
         short = max(0, accepted - durable)
         evidence = [f"{accepted:,} were accepted, the gateway counted {durable:,} durable"] if short else []
@@ -262,7 +252,7 @@ def rows(observed: Observed, both: Sequence[Payloads]) -> list[LedgerRow]:
 
 def _topic_rows(observed: Observed, of: Payloads, label: str, many: str) -> Iterator[LedgerRow]:
     def events(*outcomes: str) -> int | None:
-        return counted(observed, _EVENTS, topic=[label], outcome=outcomes)
+        return counted(observed, _EVENTS, topic=(label,), outcome=outcomes)
 
     yield LedgerRow(f"{many} sent", len(of.keys), None, None)
     for what, fate, outcomes in (
@@ -288,7 +278,7 @@ def _topic_rows(observed: Observed, of: Payloads, label: str, many: str) -> Iter
 def _answered_row(observed: Observed, call: Call) -> LedgerRow:
     calls = observed.recording.calls
     answered = int((~is_unanswered(calls[calls["call"] == call])).sum())
-    return LedgerRow(f"answers to {call.name.lower()}", answered, counted(observed, "sluicegate_requests_total", route=[call.name.lower()]), None)
+    return LedgerRow(f"answers to {call.name.lower()}", answered, counted(observed, "sluicegate_requests_total", route=(call.name.lower(),)), None)
 
 
 def _line_rows(observed: Observed) -> Iterable[LedgerRow]:
@@ -297,6 +287,6 @@ def _line_rows(observed: Observed) -> Iterable[LedgerRow]:
         return
     joined, passed = sum(bool(one.joined_s or one.passed_s) for one in people), sum(bool(one.passed_s) for one in people)
     # Without Redis one may be let in on a provisional ticket, and never have a place.
-    yield LedgerRow("people who joined", joined, counted(observed, "sluicegate_room_joins_total", result=["new", "provisional"]), None)
+    yield LedgerRow("people who joined", joined, counted(observed, "sluicegate_room_joins_total", result=("new", "provisional")), None)
     # A turn that two workers told the same person of (tabs, a lost answer) is given by both.
-    yield LedgerRow("passes given", passed, counted(observed, "sluicegate_room_knocks_total", result=["given", "alone"]), None)
+    yield LedgerRow("passes given", passed, counted(observed, "sluicegate_room_knocks_total", result=("given", "alone")), None)

@@ -5,7 +5,7 @@ which they were meant or due, people to the one in which they joined, passes and
 What there is nothing to measure of is nan, and nan meets no bound.
 
     <call>.<stat>   of requests: calls `syncs`, `signups`, `tickets`, `place`, `passes`, `all`
-    <stream>.<stat> the same of what a stream's people send (scenario.of_streams)
+    <stream>.<stat> the same of what a stream's people send (scenario_file.of_streams)
     line.*          of people: how long, how fair
     door.*          of passes: how many, and never too many
     downstream.*, gateway.*, recovery.s
@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from loadtests.judge import line as lines
-from loadtests.judge import samples
+from loadtests.judge import samples, waits
 from loadtests.judge.fairness import lost
 from loadtests.judge.latency import corrected_ms, percentile_ms
 from loadtests.judge.ledger import TOPICS, Payloads, distinct, is_among, payloads
@@ -33,7 +33,6 @@ from loadtests.scenario import Scenario, Slo
 
 RECOVERED_SHARE: Final = 0.99
 RECOVERED_FOR_S: Final = 3.0
-ESTIMATED_FROM_S: Final = 5.0  # of a shorter wait no estimate is worth a comparison
 _ARE_SERVED: Final = frozenset({"applicant", "sync"})  # kinds whose arrivals a healthy gateway accepts
 
 
@@ -170,51 +169,17 @@ def _request_metrics() -> Iterator[tuple[str, Metric]]:
 # The line and the door
 
 
-def joined_within(line: Line, span: Span) -> np.ndarray:
-    """Who."""
-    result: np.ndarray = (line.joined_s >= span[0]) & (line.joined_s < span[1])
-    return result
-
-
-def percentile_of(values: np.ndarray, percentile: float) -> float:
-    """By nearest rank, nan left out; nan of none."""
-    known = np.sort(values[~np.isnan(values)])
-    return float(known[max(0, math.ceil(percentile / 100 * len(known) - 1e-9) - 1)]) if len(known) else math.nan
-
-
-def wait_s(line: Line, span: Span, percentile: float) -> float:
-    """From joining to the pass, of those who got one."""
-    return percentile_of((line.passed_s - line.joined_s)[joined_within(line, span)], percentile)
-
-
-def estimate_error(line: Line, span: Span) -> float:
-    """The median of |first estimate - wait| / wait, of those who waited ESTIMATED_FROM_S at least."""
-    wait = line.passed_s - line.joined_s
-    wanted = joined_within(line, span) & (wait >= ESTIMATED_FROM_S)
-    return percentile_of((np.abs(line.estimated_s - wait) / np.where(wanted, wait, 1.0))[wanted], 50)
-
-
-def called_to_pass_s(line: Line, span: Span) -> float:
-    """p99, of those who were there all the while (line_report.called_waits_s)."""
-    return percentile_of((line.passed_s - line.called_s)[joined_within(line, span)], 99)
-
-
-def _left_share(line: Line, span: Span) -> float:
-    wanted = joined_within(line, span)
-    return float((~np.isnan(line.left_s[wanted])).mean()) if wanted.any() else math.nan
-
-
 def _overtaken(figures: Figures, span: Span) -> float:
     if figures.line is None:
         return math.nan
-    found = figures.overtaken_s[joined_within(figures.line, span)]
+    found = figures.overtaken_s[waits.joined_within(figures.line, span)]
     return float(found.max()) if len(found) else math.nan
 
 
 def _lost(figures: Figures, span: Span) -> float:
     if figures.line is None:
         return math.nan
-    return float((lost(figures.observed, figures.line) & joined_within(figures.line, span)).sum())
+    return float((lost(figures.observed, figures.line) & waits.joined_within(figures.line, span)).sum())
 
 
 def _depth_max(figures: Figures, span: Span) -> float:
@@ -232,11 +197,11 @@ def _of_line(measure: Callable[[Line, Span], float], figures: Figures, span: Spa
 
 def _line_metrics() -> Iterator[tuple[str, Metric]]:
     of_line: dict[str, tuple[str, str, Callable[[Line, Span], float]]] = {
-        "line.wait_p50_s": ("from joining to the pass, half of the people at most", "s", partial(wait_s, percentile=50)),
-        "line.wait_p99_s": ("from joining to the pass, 99 of 100 people at most", "s", partial(wait_s, percentile=99)),
-        "line.estimate_error_p50": ("how far the first estimate was from the wait, in half of the cases at most", "%", estimate_error),
-        "line.called_to_pass_p99_s": ("from being called to the pass, 99 of 100 people at most", "s", called_to_pass_s),
-        "line.left_share": ("people who gave up waiting", "%", _left_share),
+        "line.wait_p50_s": ("from joining to the pass, half of the people at most", "s", partial(waits.wait_s, percentile=50)),
+        "line.wait_p99_s": ("from joining to the pass, 99 of 100 people at most", "s", partial(waits.wait_s, percentile=99)),
+        "line.estimate_error_p50": ("how far the first estimate was from the wait, in half of the cases at most", "%", waits.estimate_error),
+        "line.called_to_pass_p99_s": ("from being called to the pass, 99 of 100 people at most", "s", waits.called_to_pass_s),
+        "line.left_share": ("people who gave up waiting", "%", waits.left_share),
         "door.used": ("passes, of what the door's rate allows while two lobbies of people wait", "%", lines.used),
         "door.most_in_1s": ("passes in the worst second, of the door's bound", "%", lambda line, span: lines.most_in(line, 1.0, span).share),
         "door.most_in_10s": ("passes in the worst ten seconds, of the door's bound", "%", lambda line, span: lines.most_in(line, 10.0, span).share),
@@ -303,7 +268,7 @@ METRICS: Final = frozenset(CATALOGUE)
 
 
 def metric_of(name: str, scenario: Scenario) -> Metric:
-    """One of the catalogue, or a stream's.  KeyError cannot happen for what scenario.load let through."""
+    """One of the catalogue, or a stream's.  KeyError cannot happen for what scenario_file.load let through."""
     if name in CATALOGUE:
         return CATALOGUE[name]
     of_streams = (_of_requests(stream.name, f"stream {stream.name}", Which(stream=number)) for number, stream in enumerate(scenario.streams))

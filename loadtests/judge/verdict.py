@@ -18,7 +18,7 @@ from http import HTTPStatus
 
 import numpy as np
 
-from loadtests.judge import fairness, ledger, line, slo
+from loadtests.judge import fairness, ledger, slo, waits
 from loadtests.judge.bottleneck import bottlenecks
 from loadtests.judge.honesty import honesty
 from loadtests.judge.latency import curves, heat_maps
@@ -26,7 +26,7 @@ from loadtests.judge.slo import Figures
 from loadtests.judge.timeline import is_unanswered, timeline
 from loadtests.observed import Observed
 from loadtests.recording import Call, Process
-from loadtests.result import Check, Honesty, Result, SloRow, Verdict, Waits
+from loadtests.result import Check, Honesty, Result, SloRow, Verdict
 from loadtests.scenario import WHOLE, Scale
 
 
@@ -61,7 +61,7 @@ def judge(observed: Observed) -> Result:
         timeline=timeline(observed, figures.line),
         curves=curves(calls),
         heat=heat_maps(calls, observed.ended_s),
-        waits=None if figures.line is None else waits(figures, figures.line),
+        waits=None if figures.line is None else waits.all_of(figures.line, figures.overtaken_s),
         bottlenecks=bottlenecks(observed, figures.line),
         honesty=fared,
     )
@@ -176,25 +176,3 @@ def meant_sha256(processes: Sequence[Process]) -> str:
     if len({one.meant_sha256 for one in ordered}) == 1:
         return ordered[0].meant_sha256
     return hashlib.sha256("".join(one.meant_sha256 for one in ordered).encode()).hexdigest()
-
-
-# The line
-
-
-def waits(figures: Figures, of: line.Line) -> Waits:
-    """Over the whole rehearsal; nan: nothing to measure."""
-    span = (-math.inf, math.inf)
-    return Waits(
-        people=int((~np.isnan(of.joined_s) | ~np.isnan(of.passed_s)).sum()),  # let in on a provisional ticket: no place
-        passed=int((~np.isnan(of.passed_s)).sum()),
-        left=int((~np.isnan(of.left_s)).sum()),
-        wait_p50_s=slo.wait_s(of, span, 50),
-        wait_p99_s=slo.wait_s(of, span, 99),
-        estimate_error_p50=slo.estimate_error(of, span),
-        overtaken_worst_s=float(figures.overtaken_s.max()),
-        called_to_pass_p99_s=slo.called_to_pass_s(of, span),
-        door_used=line.used(of, (0.0, of.end_s)),
-        most_in_1s=line.most_in(of, 1.0, span).share,
-        most_in_10s=line.most_in(of, 10.0, span).share,
-        drain_deepest_minute=line.deepest_minute(of, (0.0, of.end_s)),
-    )

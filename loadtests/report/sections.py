@@ -13,7 +13,7 @@ from loadtests.report.charts import Axis, Line
 from loadtests.report.figures import UNKNOWN, clock, duration, latency, number, percent, said
 from loadtests.result import Curve, HeatMap, Honesty, Result, SloRow, Verdict
 
-EVIDENCE_MAX: Final = 20  # of one check; all of it is in result.json
+EVIDENCE_SHOWN_MAX: Final = 20  # of one check; all of it is in result.json
 HEAT_COLUMNS_MAX: Final = 100
 HEAT_TABLE_COLUMNS_MAX: Final = 12
 SHADES: Final = 7
@@ -145,8 +145,8 @@ def _spread(*values: int | None) -> str:
 def _evidence(found: Sequence[str]) -> str:
     if not found:
         return ""
-    rest = f"<li>… and {len(found) - EVIDENCE_MAX:,} more in result.json</li>" if len(found) > EVIDENCE_MAX else ""
-    return f"<ul>{''.join(f'<li>{said(one)}</li>' for one in found[:EVIDENCE_MAX])}{rest}</ul>"
+    rest = f"<li>… and {len(found) - EVIDENCE_SHOWN_MAX:,} more in result.json</li>" if len(found) > EVIDENCE_SHOWN_MAX else ""
+    return f"<ul>{''.join(f'<li>{said(one)}</li>' for one in found[:EVIDENCE_SHOWN_MAX])}{rest}</ul>"
 
 
 def latencies(result: Result) -> str:

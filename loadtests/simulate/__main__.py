@@ -18,7 +18,8 @@ from typing import Final
 from loadtests import report
 from loadtests.judge import slo
 from loadtests.result import Result, Verdict
-from loadtests.scenario import ScenarioError, load
+from loadtests.scenario import ScenarioError
+from loadtests.scenario_file import load
 from loadtests.simulate import line as simulate_line
 from loadtests.simulate.front import Front
 from loadtests.simulate.plan import plan

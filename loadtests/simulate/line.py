@@ -15,7 +15,6 @@ worst 1 s and 10 s of releases as a share of rate x window + burst (at a constan
 after two minutes, and before; order among those who had all been away (Kendall's tau).
 """
 
-import heapq
 import random
 import time
 from collections import defaultdict
@@ -23,10 +22,11 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from benchmarks.measure import percentile
-from gateway.core.place import Doorman, Hold, back_s, hold, look, retry_after_s, share_of
-from gateway.core.sign import Joined, Policy, Sign, Slot
+from gateway.core.place import look, share_of
+from gateway.core.sign import Joined, Policy, Slot
 from gateway.core.turn import PERSON, token_us_of
 from gateway.core.waiting import Room
+from loadtests.simulate.worker import Worker
 
 STEP_US: Final = 100_000
 START_US: Final = 1_700_000_000_000_000  # an instant of this century, as the scripts will see
@@ -110,19 +110,6 @@ class Person:
         return not (self.away or self.gone or self.through or self.never_knocks)
 
 
-class Worker:
-    """One gateway process: its sign, its refusals, what it holds and what it has yet to tell the store."""
-
-    def __init__(self, sign: Sign, policy: Policy, workers: int) -> None:
-        self.sign = sign
-        self.doorman = Doorman(policy, workers)
-        self.near: list[int] = []
-        self.far: list[int] = []
-        self.given: list[tuple[int, int]] = []
-        self.knocks: list[Person] = []
-        self.held: list[tuple[int, int, Person]] = []  # a heap by turn
-
-
 class World:
     """All of it, step by step."""
 
@@ -132,7 +119,7 @@ class World:
         self.token_us = token_us_of(rate_per_s)
         self.policy = Policy(token_us_min=self.token_us, poll_budget_per_s=max(1, round(40 * rate_per_s)))
         self.room = Room.opened(self.policy, self.token_us, START_US)
-        self.workers = [Worker(self.room.tick(START_US), self.policy, workers) for _ in range(workers)]
+        self.workers = [Worker[Person](self.room.tick(START_US), self.policy, workers) for _ in range(workers)]
         self.coming = [Person(number) for number in range(people)]
         self.people: list[Person] = []  # by place
         self.asks: dict[int, list[Person]] = defaultdict(list)  # by step
@@ -237,7 +224,7 @@ class World:
                 assert answer.place == len(self.people)
                 self._joined(person, answer, worker)
 
-    def _joined(self, person: Person, answer: Joined, worker: Worker) -> None:
+    def _joined(self, person: Person, answer: Joined, worker: Worker[Person]) -> None:
         scenario = self.scenario
         person.place, person.share, person.since_us = answer.place, share_of(answer.place), self.now_us
         self.people.append(person)
@@ -305,69 +292,38 @@ class World:
             worker.near.append(person.place)
             self._ask_again(person, refusal_s)
             return
-        worker.knocks.append(person)
+        worker.knocks.append((person.place, person))
 
     # A worker
 
-    def _work(self, index: int, worker: Worker) -> None:
+    def _work(self, index: int, worker: Worker[Person]) -> None:
         if not self._store_is_away():
             if worker.knocks:
                 self._knock(worker)
-            if (self.step + index) % TICK_STEPS == 0 and not (index == 0 and _within(self.scenario.no_ticks, self.now_s)):
-                changed = worker.sign.clock
-                worker.sign = self.room.tick(self.now_us, worker.near, worker.far, worker.given)
-                worker.near, worker.far, worker.given = [], [], []
-                worker.doorman.ticked()
-                if worker.sign.clock != changed:
-                    self._end_long(worker)
-        self._release(worker)
+            ticks = (self.step + index) % TICK_STEPS == 0 and not (index == 0 and _within(self.scenario.no_ticks, self.now_s))
+            if ticks and worker.tick(self.room, self.now_us):
+                for person, after_s in worker.send_back(self.now_us):
+                    self._ask_again(person, after_s)
+        for person, due_us in worker.release(self.now_us, self.now_us + STEP_US):
+            if not person.released_us:
+                self._released(person, due_us)
 
-    def _knock(self, worker: Worker) -> None:
-        asked, worker.knocks = worker.knocks, []
-        self.knocks += len(asked)
-        for person, answer in zip(asked, self.room.door([person.place for person in asked], self.now_us), strict=True):
+    def _knock(self, worker: Worker[Person]) -> None:
+        self.knocks += len(worker.knocks)
+        for person, answer in worker.knock(self.room, self.now_us):
             if isinstance(answer, Slot):
                 self._booked(person, answer, worker)
-                continue
-            after_s = retry_after_s(self.policy, worker.sign, person.place, answer.free_in_us, person.share)
-            worker.doorman.refused(person.place, after_s, self.now_us)
-            self._ask_again(person, after_s)
+            else:
+                self._ask_again(person, answer)
 
-    def _booked(self, person: Person, slot: Slot, worker: Worker) -> None:
+    def _booked(self, person: Person, slot: Slot, worker: Worker[Person]) -> None:
         if not person.through:
             self.there -= person.is_there
             person.through = True
         if slot.turn:
-            heapq.heappush(worker.held, (slot.turn, person.place, person))
+            worker.hold(slot.turn, person.place, person)
         else:
             assert person.released_us, person.place
-
-    def _release(self, worker: Worker) -> None:
-        """All that is due before the next step, each at its own instant."""
-        until_us, clock = self.now_us + STEP_US, worker.sign.clock
-        while worker.held and not clock.is_paused:
-            turn, _, person = worker.held[0]
-            due_us = max(clock.due_us(turn), self.now_us)
-            if due_us >= until_us:
-                break
-            heapq.heappop(worker.held)
-            if hold(self.policy, clock, turn, due_us) is Hold.LATE:
-                worker.knocks.append(person)
-                continue
-            worker.given.append((person.place, turn))
-            if not person.released_us:
-                self._released(person, due_us)
-
-    def _end_long(self, worker: Worker) -> None:
-        """The rate changed: who would be held for too long is told to come again, and keeps the turn."""
-        kept = []
-        for turn, place, person in worker.held:
-            if hold(self.policy, worker.sign.clock, turn, self.now_us) is Hold.END:
-                self._ask_again(person, back_s(worker.sign.clock, turn, self.now_us, person.share))
-            else:
-                kept.append((turn, place, person))
-        worker.held = kept
-        heapq.heapify(worker.held)
 
     def _released(self, person: Person, at_us: int) -> None:
         person.released_us = at_us

@@ -17,7 +17,7 @@ from benchmarks.people import Walked
 from loadtests.judge import verdict
 from loadtests.observed import SAMPLED, Observed
 from loadtests.recording import FATE, Fate, Process, Recording
-from loadtests.result import Check, Mark, Result, Verdict
+from loadtests.result import EVIDENCE_MAX, Check, Mark, Result, Verdict
 from loadtests.scenario import Scenario, Slo
 from loadtests.simulate.cores import START_US, Paid
 from loadtests.simulate.front import Front
@@ -27,7 +27,6 @@ from ratelimit.policy import Policy
 
 BEGAN_S: Final = START_US / 1_000_000
 OF_ALL: Final = frozenset({"gateway.shed_share"})  # of all calls together
-EVIDENCE_MAX: Final = 5
 
 
 def judged(front: Front, seconds: float) -> Result:
@@ -96,7 +95,7 @@ def observed(front: Front, scenario: Scenario, seconds: float) -> Observed:
 
 def _fates(front: Front) -> np.ndarray:
     """Of every payload that nobody will send again."""
-    state, stream = front.state, front.people.stream
+    state, stream = front.crowd.state, front.people.stream
     samples = np.array([front.samples[number][0] if one.kind in ("sync", "forger") else 1 for number, one in enumerate(front.plan.scenario.streams)])
     told = np.flatnonzero((state == State.DONE) | (state == State.REFUSED))
     each = samples[stream[told]]
@@ -111,7 +110,7 @@ def _fates(front: Front) -> np.ndarray:
 
 def _walked(front: Front) -> list[Walked]:
     """Of all applicants."""
-    people, seen, state = front.people, front.seen, front.state
+    people, seen, state = front.people, front.seen, front.crowd.state
     is_applicant = np.array([stream.kind == "applicant" for stream in front.plan.scenario.streams])[people.stream]
     wanted = np.flatnonzero(is_applicant)
     instants = {
@@ -123,10 +122,10 @@ def _walked(front: Front) -> list[Walked]:
         "done_s": seen.done_s,
     }
     columns: dict[str, list[Any]] = {name: np.where(np.isnan(at_s), 0.0, at_s + BEGAN_S)[wanted].tolist() for name, at_s in instants.items()}
-    columns |= {"place": front.place[wanted].tolist(), "knocks": seen.knocked[wanted].tolist()}
+    columns |= {"place": front.room.place[wanted].tolist(), "knocks": seen.knocked[wanted].tolist()}
     columns |= {"estimated_s": np.where(np.isnan(seen.first_p50_s), -1.0, seen.first_p50_s)[wanted].tolist()}
     columns |= {"stream": people.stream[wanted].tolist(), "arrival": wanted.tolist()}
-    has_slept = (front.sleep_s != people.sleep_s)[wanted].tolist()
+    has_slept = (front.crowd.sleep_s != people.sleep_s)[wanted].tolist()
     spans = zip((people.sleep_s + BEGAN_S)[wanted].tolist(), (people.wake_s + BEGAN_S)[wanted].tolist(), strict=True)
     columns |= {"away": [[span] if slept else [] for slept, span in zip(has_slept, spans, strict=True)]}
     return [Walked(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
@@ -143,7 +142,7 @@ def _checks(front: Front) -> list[Check]:
     for kind, paid in front.quotas.paid.items():
         policy = front.quotas.policies.get(kind)
         if policy is not None and paid.at_us:
-            checks.append(_buckets(kind, policy, paid, may_be_alone=bool(front.redis_out_s)))
+            checks.append(_buckets(kind, policy, paid, may_be_alone=bool(front.room.redis_out_s)))
     return checks
 
 

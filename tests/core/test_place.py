@@ -17,6 +17,7 @@ from gateway.core.place import (
     hold,
     look,
     people_ahead,
+    people_in_line,
     poll_after_s,
     retry_after_s,
     share_of,
@@ -51,6 +52,12 @@ SIGN = Sign(
     acts=Acts(),
     pace=Pace.opening(250.0, NOW_US),
 )
+
+
+def test_who_joined_since_the_count_is_in_line_too() -> None:
+    assert people_in_line(SIGN) == 32_750
+    assert people_in_line(SIGN._replace(tail=67_010)) == 32_760
+    assert people_in_line(SIGN._replace(ahead_to=0, ahead_from=0, waiting=0, tail=5)) == 5
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def fate(arrival: int, told: Fate = Fate.ACCEPTED, sample: int = 0, stream: int 
 
 def record(arrival: int, sample: int = 0, topic: int = 0, event: str = "", offset: int = 0) -> tuple[Any, ...]:
     """One row of RECORD; its event id is the payload's, unless told otherwise."""
-    return topic, 0, offset, arrival, sample, (event or f"{topic}-{arrival}-{sample}").encode(), b"user", 1.0
+    return topic, 0, offset, arrival, sample, (event or f"{topic}-{arrival}-{sample}").encode(), 1.0
 
 
 def series(**counts: float) -> Series:

@@ -22,7 +22,7 @@ from benchmarks import cpu
 from loadtests.crowd import shapes, tethered
 from loadtests.generator import Generator, GeneratorError, _end
 from loadtests.recording import Recording, read
-from loadtests.scenario import load
+from loadtests.scenario_file import load
 from tests.loadtests.frozen_server import ROOT, hundred, server
 
 LEAD_S: Final = 6.0  # Locust's own start, on a busy machine

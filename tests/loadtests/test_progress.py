@@ -4,7 +4,7 @@ import msgspec
 
 from loadtests.judge import slo
 from loadtests.progress import Bar
-from loadtests.scenario import load
+from loadtests.scenario_file import load
 
 SCENARIO = msgspec.structs.replace(load("smoke", slo.METRICS), seconds=60.0, drain_s=20.0)
 

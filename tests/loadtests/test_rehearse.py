@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -185,6 +185,19 @@ def test_a_server_that_freezes_for_five_of_thirty_seconds_is_seen(tmp_path: Path
     assert not frozen["slo"][0]["is_met"]
 
 
+def said_under(trouble: Callable[[int, threading.Event], None], process: subprocess.Popen[str]) -> str:
+    """What it says until it ends, while somebody makes trouble: they are told its pid, and when to stop."""
+    ended = threading.Event()
+    making = threading.Thread(target=trouble, args=(process.pid, ended))
+    making.start()
+    try:
+        _, said = process.communicate(timeout=380)
+    finally:
+        ended.set()
+        making.join()
+    return said
+
+
 def tell_generators(parent: int, word: signal.Signals) -> None:
     """Locust's processes below this one; those that end meanwhile need no word."""
     for pid in cpu.tree(parent, cpu.parents()):
@@ -193,9 +206,9 @@ def tell_generators(parent: int, word: signal.Signals) -> None:
                 os.kill(pid, word)
 
 
-def hold_back(parent: int, until: threading.Event) -> None:
+def hold_back(parent: int, ended: threading.Event) -> None:
     """Half of the time its generators are stopped."""
-    while not until.wait(0.5):
+    while not ended.wait(0.5):
         tell_generators(parent, signal.SIGSTOP)
         time.sleep(0.5)
         tell_generators(parent, signal.SIGCONT)
@@ -203,15 +216,8 @@ def hold_back(parent: int, until: threading.Event) -> None:
 
 def test_a_generator_that_is_held_back_never_says_pass(tmp_path: Path) -> None:
     """Nor that the server was slow."""
-    ended = threading.Event()
     with server() as url, rehearsing(tmp_path / "held", url) as process:
-        holding = threading.Thread(target=hold_back, args=(process.pid, ended))
-        holding.start()
-        try:
-            _, said = process.communicate(timeout=380)
-        finally:
-            ended.set()
-            holding.join()
+        said = said_under(hold_back, process)
     assert process.returncode == 3, said
     assert "once more" in said
     found = result(tmp_path / "held" / "out")
@@ -224,28 +230,22 @@ def test_a_gateway_that_dies_is_judged_all_the_same(tmp_path: Path) -> None:
     path = brief(tmp_path, bound="at_least = 0.0")
     argv = [sys.executable, "-m", "loadtests.rehearse", path, "--out", str(tmp_path / "out")]
     with subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
-        ended = threading.Event()
-        killing = threading.Thread(target=kill_gateway, args=(process.pid, ended))
-        killing.start()
-        try:
-            _, said = process.communicate(timeout=380)
-        finally:
-            ended.set()
-            killing.join()
+        said = said_under(kill_gateway, process)
     assert process.returncode == 1, said
     assert "The gateway did not answer at the end" in said
     assert all(check["count"] == 0 for check in result(tmp_path / "out")["checks"])
 
 
 def kill_gateway(parent: int, ended: threading.Event) -> None:
-    """Three seconds after the first arrival, which comes when Locust has been there for some."""
+    """Three seconds after the first arrival, which comes when Locust has been there for some; in a second try again."""
+    killed = set()
     while not ended.wait(0.1):
         commands = {pid: command_of(pid) for pid in cpu.tree(parent, cpu.parents())}
-        gateways = [pid for pid, command in commands.items() if b"gateway\0--config" in command]
+        gateways = [pid for pid, command in commands.items() if b"gateway\0--config" in command and pid not in killed]
         if gateways and any(b"locustfile.py" in command for command in commands.values()):
             ended.wait(LEAD_S + 3.0)
             os.kill(gateways[0], signal.SIGKILL)
-            return
+            killed.add(gateways[0])
 
 
 def command_of(pid: int) -> bytes:

@@ -2,7 +2,7 @@
 
 import math
 
-from loadtests.sampler import ack_p99_ms, gauge, name_of, total
+from loadtests.sampler import ack_p99_ms, gauge, name_of
 
 
 def acks(*counts: float, topic: str = "syncs") -> dict[str, float]:
@@ -13,14 +13,6 @@ def acks(*counts: float, topic: str = "syncs") -> dict[str, float]:
 def test_labels_stand_in_the_order_of_the_alphabet() -> None:
     assert name_of("x", {"b": "2", "a": "1"}) == 'x{a="1",b="2"}'
     assert name_of("x", {}) == "x"
-
-
-def test_a_total_is_of_the_series_with_these_labels() -> None:
-    series = {'x{a="1",b="1"}': 1.0, 'x{a="1",b="2"}': 2.0, 'x{a="2",b="1"}': 4.0, 'xy{a="1"}': 8.0}
-    assert total(series, "x") == 7
-    assert total(series, "x", a="1") == 3
-    assert total(series, "x", a="1", b="2") == 2
-    assert total(series, "z") == 0
 
 
 def test_a_gauge_is_that_of_the_worst_worker() -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from loadtests import scenario
+from loadtests import scenario, scenario_file
 from loadtests.crowd.shapes import meant
 from loadtests.judge import slo
-from loadtests.scenario import SCENARIOS, ScenarioError, load
+from loadtests.scenario import ScenarioError
+from loadtests.scenario_file import SCENARIOS, load
 
 GOOD = """
 title = "t"
@@ -46,7 +47,7 @@ def test_all_that_were_promised_are_there() -> None:
 def test_each_is_whole_and_comes_back_from_its_copy(name: str, tmp_path: Path) -> None:
     """The generator's processes read such a copy."""
     found = load(name, slo.METRICS)
-    scenario.save(found, tmp_path / "copy.toml")
+    scenario_file.save(found, tmp_path / "copy.toml")
     assert msgspec.structs.replace(load(str(tmp_path / "copy.toml"), slo.METRICS), name=name) == found
 
 
@@ -130,12 +131,12 @@ def test_a_copy_finds_the_files_of_times(tmp_path: Path) -> None:
     found = load(written(tmp_path, GOOD.replace("shape = [[10, 1.0, 2.0]]", 'times = "times.txt"')), slo.METRICS)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    scenario.save(found, elsewhere / "copy.toml")
+    scenario_file.save(found, elsewhere / "copy.toml")
     assert list(meant(load(str(elsewhere / "copy.toml"), None))["at_s"]) == [1.0, 2.5]
 
 
 def test_names_that_streams_may_not_have_are_those_of_metrics() -> None:
-    assert {metric.partition(".")[0] for metric in slo.METRICS} == scenario.RESERVED
+    assert {metric.partition(".")[0] for metric in slo.METRICS} == scenario_file.RESERVED
 
 
 @pytest.mark.parametrize("line", ["-1.0", "nan", "inf", "noon", "60.7"])

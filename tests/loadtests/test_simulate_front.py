@@ -14,7 +14,8 @@ from loadtests import report
 from loadtests.judge import slo, verdict
 from loadtests.judge.verdict import judge
 from loadtests.result import Result, Verdict
-from loadtests.scenario import Burst, Downstream, Gateway, Manners, Planned, Scale, Scenario, ScenarioError, Segment, Slo, Stream, load
+from loadtests.scenario import Burst, Downstream, Gateway, Manners, Planned, Scale, Scenario, ScenarioError, Segment, Slo, Stream
+from loadtests.scenario_file import load
 from loadtests.simulate import __main__ as simulate
 from loadtests.simulate.cores import COST_S, Core, How, Quotas, Request, Store
 from loadtests.simulate.front import Front
@@ -66,17 +67,17 @@ def result() -> Result:
 
 def test_everybody_who_stays_is_through_and_signs_up() -> None:
     front = day()
-    states = set(front.state.tolist())
+    states = set(front.crowd.state.tolist())
     assert len(front.people.meant_s) > 10_000
     assert states == {State.DONE, State.LEFT}, front.seen.counts
-    assert front.below.consumed == front.below.produced == int(((front.people.stream == 0) & (front.state == State.DONE)).sum())
+    assert front.below.consumed == front.below.produced == int(((front.people.stream == 0) & (front.crowd.state == State.DONE)).sum())
 
 
 def test_nobody_passes_twice_and_no_place_is_given_twice() -> None:
     front = day()
     assert front.seen.passed_twice == front.seen.places_twice == 0
-    places = front.place[front.place >= 0]
-    assert len(np.unique(places)) == len(places) == len(front.person_at)
+    places = front.room.place[front.room.place >= 0]
+    assert len(np.unique(places)) == len(places) == len(front.room.person_at)
     assert front.seen.passes == int((~np.isnan(front.seen.released_s)).sum())
 
 
@@ -176,7 +177,7 @@ def test_a_herd_at_one_instant_is_all_served_at_last() -> None:
     """50,000 phones in one second, two workers: refused early, told when, and nobody gives up."""
     herd = Stream("herd", "sync", bursts=[Burst(50_000, at_s=1.0, jitter_s=1.0)], members=50_000, manners=Manners(tries=20))
     front = played(msgspec.structs.replace(DAY, streams=[herd], seconds=60.0, drain_s=60.0, gateway=Gateway(), downstream=None))
-    assert (front.state == State.DONE).all(), front.seen.counts
+    assert (front.crowd.state == State.DONE).all(), front.seen.counts
     assert front.seen.counts["refused"] > 1_000
     assert max(front.seen.samples["in_flight"]) <= 4_000
     assert max(front.seen.samples["worker_cpu"]) <= 1.001 + max(front.seen.samples["loop_lag_ms"]) / 1_000
@@ -193,7 +194,7 @@ def test_kafka_away_is_said_at_once_and_nothing_is_lost() -> None:
     frozen = calls[(calls["meant_s"] > 23) & (calls["meant_s"] < 34)]
     assert (frozen["status"] == 503).all()
     assert (frozen["done_s"] - frozen["meant_s"]).max() < 0.1
-    assert (front.state == State.DONE).all()
+    assert (front.crowd.state == State.DONE).all()
 
 
 def test_redis_away_keeps_places_and_lets_nobody_in() -> None:
@@ -201,7 +202,7 @@ def test_redis_away_keeps_places_and_lets_nobody_in() -> None:
     front = played(away)
     released_s = front.seen.released_s
     assert not ((released_s > 34) & (released_s < 40)).any()
-    assert set(front.state.tolist()) == {State.DONE, State.LEFT}
+    assert set(front.crowd.state.tolist()) == {State.DONE, State.LEFT}
     found = judged(front, 1.0)
     assert found.verdict is Verdict.PASS, found.reasons
     assert [mark.what for mark in found.marks] == ["redis.pause"]

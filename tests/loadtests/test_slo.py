@@ -9,7 +9,8 @@ from loadtests.judge.slo import CATALOGUE, METRICS, Figures, metric_of, row, sho
 from loadtests.observed import Observed
 from loadtests.recording import CUT, NO_ANSWER, Call, Fate
 from loadtests.result import Mark
-from loadtests.scenario import SCENARIOS, Slo, load, of_streams
+from loadtests.scenario import Slo
+from loadtests.scenario_file import SCENARIOS, load, of_streams
 from tests.loadtests.observations import CITIZENS, call, fate, frozen, healthy, observed, person, samples, scenario, steady_line
 
 ALL: Final = (0.0, 40.0)

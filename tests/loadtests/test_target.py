@@ -7,7 +7,8 @@ import tomli_w
 
 from gateway.config import Config
 from loadtests.judge import slo
-from loadtests.scenario import Scenario, load
+from loadtests.scenario import Scenario
+from loadtests.scenario_file import load
 from loadtests.target import GROUP, SETTINGS, merged, settings
 
 

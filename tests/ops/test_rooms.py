@@ -4,25 +4,19 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import pytest_asyncio
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient
 
-from gateway import config
 from gateway.board import Board
 from gateway.core.sign import Policy
 from gateway.core.turn import token_us_of
-from gateway.ops.rooms import RoomCalls
-from gateway.ops.server import Readiness, application
 from gateway.pacer import Pacer
 from tests.fakes import FakeClock
 from tests.memory_room import MemoryRoom
-
-TOKEN: Final = "b3BlcmF0b3JzLXRva2VuLW9wZXJhdG9ycw"
-BEARER: Final = {"Authorization": f"Bearer {TOKEN}"}
-SETTINGS: Final = config.Room(name="walk", epoch=1)
+from tests.screens import BEARER, SETTINGS, TOKEN, Desk
 
 
 class Ops(NamedTuple):
@@ -33,6 +27,7 @@ class Ops(NamedTuple):
     pacer: Pacer
     clock: FakeClock
     directory: Path
+    desk: Desk
 
     async def second(self) -> None:
         self.clock.advance(1)
@@ -57,9 +52,9 @@ async def ops(tmp_path: Path) -> AsyncIterator[Ops]:
     clock, board = FakeClock(), Board.create(workers=1)
     store = MemoryRoom(Policy(), token_us_of(SETTINGS.floor_per_s), clock.now_us)
     pacer = Pacer(SETTINGS, store, None, board, tmp_path, clock.clock, stall_s=1.0, margin=10)
-    calls = RoomCalls(lambda: SETTINGS, pacer, lambda: TOKEN)
-    async with TestClient(TestServer(application(board, lambda: Readiness("", []), calls))) as client:
-        made = Ops(client, store, pacer, clock, tmp_path)
+    desk = Desk(tmp_path, board=board, pacer=pacer, clock=clock)
+    async with desk.client() as client:
+        made = Ops(client, store, pacer, clock, tmp_path, desk)
         await made.second()
         await made.second()
         yield made
@@ -131,14 +126,72 @@ async def test_without_the_token_nothing_is_learnt(ops: Ops, headers: dict[str, 
     assert ops.audit() == []
 
 
+@pytest.mark.parametrize(
+    ("headers", "body", "status", "code"),
+    [
+        ({}, {"paused": True, "reason": "r"}, 401, "token-missing"),
+        ({"Authorization": "Bearer wrong"}, {"paused": True, "reason": "r"}, 401, "token-invalid"),
+        (BEARER | {"Origin": "https://evil.example"}, {"paused": True, "reason": "r"}, 403, "cross-site"),
+        (BEARER | {"Origin": "null"}, {"paused": True, "reason": "r"}, 403, "cross-site"),
+        (BEARER | {"Sec-Fetch-Site": "cross-site"}, {"paused": True, "reason": "r"}, 403, "cross-site"),
+        (BEARER | {"Sec-Fetch-Site": "same-site"}, {"paused": True, "reason": "r"}, 403, "cross-site"),
+        (BEARER, {"paused": True}, 422, "invalid"),
+    ],
+)
+async def test_what_is_refused_is_logged_counted_and_shown(
+    ops: Ops, caplog: pytest.LogCaptureFixture, headers: dict[str, str], body: dict[str, object], status: int, code: str
+) -> None:
+    refused = ops.desk.board.supervisor.counter("sluicegate_operator_acts_total", "refused")
+    before = refused.value
+    async with ops.client.post("/api/rooms/walk", json=body, headers=headers) as got:
+        assert (got.status, (await got.json(content_type=None))["code"]) == (status, code)
+    assert (refused.value - before, ops.audit(), ops.pacer.acts.is_paused) == (1, [], False)
+    assert "an operator's call is refused" in caplog.text
+    assert next(entry for entry in ops.desk.screen.events.last(9) if entry["kind"] == "act-refused")["code"] == code
+
+
+async def test_this_screens_own_page_may(ops: Ops) -> None:
+    own = {"Origin": f"http://127.0.0.1:{ops.client.port}", "Sec-Fetch-Site": "same-origin"}
+    async with ops.client.post("/api/rooms/walk", json={"paused": True, "reason": "r"}, headers=BEARER | own) as got:
+        assert got.status == 200
+
+
+async def test_a_session_may_act_and_not_from_elsewhere(ops: Ops) -> None:
+    """The cookie comes along by itself, so where the call comes from is looked at."""
+    async with ops.client.post("/api/session", json={"token": TOKEN}) as got:
+        headers = {"Cookie": got.headers["Set-Cookie"].partition(";")[0]}
+    async with ops.client.post("/api/rooms/walk", json={"paused": True, "reason": "r"}, headers=headers | {"Origin": "http://evil.example"}) as got:
+        assert got.status == 403
+    async with ops.client.post("/api/rooms/walk", json={"paused": True, "reason": "r"}, headers=headers) as got:
+        assert got.status == 200
+
+
+async def test_an_act_is_shown_with_its_reason_and_counted(ops: Ops) -> None:
+    ops.desk.second()
+    await ops.post(rate_per_s=50, reason="a rehearsal")
+    ops.store.away = True
+    await ops.post(paused=True, reason="stop")
+    ops.desk.second()
+    acts = [entry for entry in ops.desk.screen.events.last(9) if entry["kind"] == "act"]
+    assert [(act["reason"], act["version"]) for act in acts] == [("stop", ops.pacer.acts.version)]
+    results = ops.desk.board.supervisor.counters_by("sluicegate_operator_acts_total")
+    assert {name: counter.value for name, counter in results.items()} == {"applied": 1, "kept": 1, "refused": 0}
+
+
+async def test_guessing_tokens_does_not_fill_the_log(ops: Ops, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(50):
+        async with ops.client.post("/api/rooms/walk", json={}, headers={"Authorization": "Bearer guess"}) as got:
+            assert got.status == 401
+    assert caplog.text.count("an operator's call is refused") == 1
+
+
 async def test_the_scheme_is_spelled_in_any_case(ops: Ops) -> None:
     async with ops.client.get("/api/rooms/walk", headers={"Authorization": f"bearer {TOKEN}"}) as got:
         assert got.status == 200
 
 
-async def test_a_gateway_without_a_token_lets_nobody_in() -> None:
-    calls = RoomCalls(lambda: SETTINGS, None, lambda: "")
-    async with TestClient(TestServer(application(Board.create(1), lambda: Readiness("", []), calls))) as client:
+async def test_a_gateway_without_a_token_lets_nobody_in(tmp_path: Path) -> None:
+    async with Desk(tmp_path, token="").client() as client:
         for headers in ({}, {"Authorization": "Bearer "}, BEARER):
             async with client.get("/api/rooms/walk", headers=headers) as got:
                 assert (got.status, (await got.json(content_type=None))["code"]) == (401, "token-invalid")
@@ -204,8 +257,9 @@ async def test_a_store_that_never_answered_shows_what_was_said(tmp_path: Path) -
     store = MemoryRoom(Policy(), token_us_of(SETTINGS.floor_per_s), clock.now_us)
     store.away = True
     pacer = Pacer(SETTINGS, store, None, board, tmp_path, clock.clock, stall_s=1.0, margin=10)
-    async with TestClient(TestServer(application(board, lambda: Readiness("", []), RoomCalls(lambda: SETTINGS, pacer, lambda: TOKEN)))) as client:
-        ops = Ops(client, store, pacer, clock, tmp_path)
+    desk = Desk(tmp_path, board=board, pacer=pacer, clock=clock)
+    async with desk.client() as client:
+        ops = Ops(client, store, pacer, clock, tmp_path, desk)
         assert (await ops.post(paused=True, reason="stop"))[0] == 503
         status, problem = await ops.get()
         assert (status, problem["paused"], problem["applied"]) == (503, True, False)

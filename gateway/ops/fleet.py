@@ -1,0 +1,116 @@
+"""The other machines: each supervisor says once a second how it is, and hears how the others are.
+
+Decided here: what is said, where, and how long it is believed.  In the limits' Redis, beside their buckets: machines
+that share limits are one fleet.  That Redis is away: nobody is heard of, and the light says why.
+
+A machine that has said nothing for KEPT_S is gone from the list; shown with the age of what it said until then.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from typing import Final, Protocol
+
+import msgspec
+
+from gateway.ops.frame import Frame, Machine
+from ratelimit.redis_pool import Pool, Script
+from ratelimit.store import StoreAway
+
+PERIOD_S: Final = 1.0
+KEPT_S: Final = 10.0
+MACHINES_MAX: Final = 64  # 64 cores of eight workers each; a frame names them all
+SUMMARY_BYTES_MAX: Final = 1_024
+_GIVE_UP_S: Final = 1.0
+
+_SAY: Final = Script(files("gateway").joinpath("lua", "fleet.lua").read_bytes())
+_decode: Final = msgspec.json.Decoder(Machine).decode
+
+
+class Town(Protocol):
+    """Where machines hear of each other."""
+
+    async def say(self, name: str, summary: bytes) -> Sequence[tuple[int, bytes]]:
+        """Be heard; returns (age_ms, summary) of the others.  Raises StoreAway."""
+
+    async def close(self) -> None:
+        """Let go of connections."""
+
+
+class RedisTown:
+    """A hash in a Redis.  Args: prefix: what the keys of the limits begin with."""
+
+    def __init__(self, url: str, prefix: str) -> None:
+        self._pool = Pool(url, connect_timeout_s=_GIVE_UP_S, give_up_s=_GIVE_UP_S)
+        self._key = f"{prefix}fleet"
+
+    async def say(self, name: str, summary: bytes) -> Sequence[tuple[int, bytes]]:
+        """See Town."""
+        arguments = (1, self._key, name, summary, int(KEPT_S * 1_000), MACHINES_MAX)
+        told = await self._pool.talk(lambda line: _SAY.run(line, arguments))
+        if not isinstance(told, list) or len(told) % 2:
+            raise StoreAway(f"no answer of fleet.lua: {told!r}")
+        return list(zip(told[::2], told[1::2], strict=True))
+
+    async def close(self) -> None:
+        """See Town."""
+        self._pool.close()
+
+
+class Fleet:
+    """Voice and ear of a machine.
+
+    Args:
+        name: of this machine; two of one name would be one.
+    """
+
+    def __init__(self, town: Town, name: str) -> None:
+        self._town = town
+        self.name = name
+        self.others: list[Machine] = []
+
+    async def run(self, frame: Callable[[], Frame | None]) -> None:
+        """For ever, once a second."""
+        while True:
+            if (now := frame()) is not None:
+                await self.say(now)
+            await asyncio.sleep(PERIOD_S)
+
+    async def say(self, frame: Frame) -> None:
+        """Once; where nobody can be heard, nobody is there."""
+        try:
+            told = await self._town.say(self.name, msgspec.json.encode(summary(frame, self.name)))
+        except StoreAway:
+            self.others = []
+            return
+        self.others = sorted(heard(told), key=lambda machine: machine.name)
+
+    async def close(self) -> None:
+        """After `run` was cancelled."""
+        await self._town.close()
+
+
+def summary(frame: Frame, name: str) -> Machine:
+    """What a frame says to other machines' screens."""
+    able = sum(one.state == "serving" for one in frame.workers)
+    colours = {light: shown.colour for light, shown in frame.lights.items()}
+    return Machine(name, 0, frame.ready, able, len(frame.workers), frame.traffic.accepted_per_s, frame.traffic.refused_per_s, frame.ack.p99_ms, colours)
+
+
+def heard(told: Sequence[tuple[int, bytes]]) -> list[Machine]:
+    """Who said something that can be read; another version's may be another form."""
+    machines = []
+    for age_ms, text in told:
+        if len(text) > SUMMARY_BYTES_MAX:
+            continue
+        try:
+            machines.append(msgspec.structs.replace(_decode(text), age_ms=age_ms))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            continue
+    return machines
+
+
+def machine_name(ops_port: int) -> str:
+    """Of this one: as its users know it, and the port that tells two on one host apart."""
+    return f"{socket.gethostname()[:64]}:{ops_port}"

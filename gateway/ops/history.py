@@ -1,0 +1,52 @@
+"""What the screen's charts remember: a point a second for an hour, one every ten seconds for a day.
+
+Pure.  In memory and no further: Prometheus keeps more for those who want it.  12,000 points of twelve numbers
+are about 5 MB at most.
+"""
+
+from collections import deque
+from itertools import dropwhile
+from typing import Final
+
+from gateway.ops.frame import Point
+
+SECONDS_KEPT: Final = 3_600
+TENS_KEPT: Final = 8_280  # the other 23 hours
+_TEN_MS: Final = 10_000
+
+
+class History:
+    """Points in the order of their time, whose first value it is, in ms."""
+
+    def __init__(self) -> None:
+        self._seconds: deque[Point] = deque()
+        self._tens: deque[Point] = deque(maxlen=TENS_KEPT)
+
+    def __len__(self) -> int:
+        return len(self._seconds) + len(self._tens)
+
+    def add(self, point: Point) -> None:
+        """Keep it, unless there is one of its second.  A clock that stepped back begins anew: nobody can draw that."""
+        at_ms = _at_ms(point)
+        if self._seconds and at_ms < _at_ms(self._seconds[-1]):
+            self._seconds.clear()
+            self._tens.clear()
+        if self._seconds and at_ms // 1_000 == _at_ms(self._seconds[-1]) // 1_000:
+            return
+        self._seconds.append(point)
+        if len(self._seconds) > SECONDS_KEPT:
+            self._age(self._seconds.popleft())
+
+    def since(self, at_ms: int) -> list[Point]:
+        """Every point later than this."""
+        return [*dropwhile(lambda point: _at_ms(point) <= at_ms, self._tens), *dropwhile(lambda point: _at_ms(point) <= at_ms, self._seconds)]
+
+    def _age(self, point: Point) -> None:
+        if not self._tens or _at_ms(point) // _TEN_MS > _at_ms(self._tens[-1]) // _TEN_MS:
+            self._tens.append(point)
+
+
+def _at_ms(point: Point) -> int:
+    at_ms = point[0]
+    assert isinstance(at_ms, int), point
+    return at_ms

@@ -1,0 +1,249 @@
+"""One reading after the other → one frame after the other: the numbers of the screen, and what limits most.
+
+Pure: readings come in, a frame goes out; what has to be remembered for it (five seconds of counters, an hour of
+error budget, when places were given) is kept in `Fold`.  The lights are lights.py's, the form is frame.py's.
+
+    rates        counters of now and of five seconds ago; a counter never goes backwards, whatever is killed
+    oldest wait  the place that is called next was given when the tail passed it: remembered, so null where
+                 that was before this process began
+    bottleneck   the first that applies, from what stops everybody to what bounds the door's rate
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from gateway.board import Totals
+from gateway.core.light import Colour, Reason
+from gateway.core.place import people_ahead, people_in_line, wait_s
+from gateway.core.sign import Sign
+from gateway.ops import rates
+from gateway.ops.frame import (
+    VERSION,
+    Bottleneck,
+    Frame,
+    Light,
+    Objective,
+    RoomNumbers,
+    RoomState,
+    Slo,
+    SupervisorNumbers,
+    Traffic,
+    Unacked,
+    WorkerNumbers,
+)
+from gateway.ops.lights import Lights, is_silent, lights, not_able
+from gateway.ops.readings import Reading, RoomReading
+
+WINDOW_S: Final = 5.0
+BURN_EVERY_S: Final = 10.0
+_CORE_FULL_LAG_S: Final = 0.05  # as sluicegate_loop_lag_seconds says
+_CORE_FULL_RATIO: Final = 0.9
+_JOINS: Final = "sluicegate_room_joins_total"
+_GIVEN_MAX: Final = 16_384  # instants at which places were given: four hours and a half of one a second, then half as fine
+
+# What may limit most, in the order in which it is asked.
+BOTTLENECKS: Final = (
+    *("starting", "draining", "no-worker", "worker", "kafka", "room-store", "redis", "closed", "paused", "overload", "core"),
+    *("told", "acks-stopped", "downstream", "floor", "ceiling", "climbing", "lag-unknown", "none"),
+)
+_WHY: Final = {"starting": "starting", "draining": "draining", "no worker answers": "no-worker"}
+_LIGHTS: Final = (("kafka", "kafka"), ("room", "room-store"), ("redis", "redis"))
+_PACES: Final = {"consumption": "downstream"}  # the others are called as the pace calls them
+
+
+class Past(NamedTuple):
+    """What rates are counted from."""
+
+    now_s: float
+    totals: Totals
+    sign: Sign | None
+
+
+class Fold:
+    """What one frame needs of those before it."""
+
+    def __init__(self, started_ms: int, version: str) -> None:
+        self._started_ms = started_ms
+        self._version = version
+        self._past: deque[Past] = deque()
+        self._spent: deque[rates.Spent] = deque(maxlen=int(3_600 / BURN_EVERY_S) + 2)
+        self._given: deque[tuple[float, int]] = deque()  # (now_s, the tail then), where it had grown
+        self._lights: dict[str, Light] = {}
+
+    def frame(self, reading: Reading) -> Frame:
+        """The next one.  Readings come in the order of their time."""
+        found = lights(reading)
+        past = self._remember(reading)
+        traffic = rates.traffic(past.totals, reading.totals, max(reading.now_s - past.now_s, 1e-9))
+        room = self._room(reading.room, reading, past) if reading.room else None
+        workers = _workers(reading)
+        self._lights = {name: self._light(name, reason, reading.at_ms) for name, reason in found.items()}
+        return Frame(
+            VERSION,
+            reading.at_ms,
+            self._started_ms,
+            self._version,
+            not reading.readiness.why,
+            reading.readiness.why,
+            bottleneck(reading, found, room, traffic),
+            self._lights,
+            room,
+            traffic,
+            rates.ack(past.totals, reading.totals),
+            Unacked(_ms(max((one.unacked_age_s for one in reading.gauges), default=0.0)), int(sum(one.in_flight_bytes for one in reading.gauges))),
+            self._slo(reading),
+            max((one.lag_ms for one in workers), default=0.0),
+            workers,
+            SupervisorNumbers(round(reading.cpu, 3), _mb(reading.memory_bytes)),
+            reading.viewers,
+            reading.machine,
+            reading.machines,
+        )
+
+    def _remember(self, reading: Reading) -> Past:
+        """The past that the rates of now are counted from: the newest that is five seconds old, or the oldest there is."""
+        sign = reading.room.state.sign if reading.room else None
+        self._past.append(Past(reading.now_s, reading.totals, sign))
+        while len(self._past) > 1 and self._past[1].now_s <= reading.now_s - WINDOW_S:
+            self._past.popleft()
+        if sign is not None:
+            self._remember_tail(sign, reading.now_s)
+        if not self._spent or reading.now_s - self._spent[-1].now_s >= BURN_EVERY_S:
+            self._spent.append(rates.spent(reading.totals, reading.now_s))
+        return self._past[0]
+
+    def _remember_tail(self, sign: Sign, now_s: float) -> None:
+        """Only what the head has not passed is asked for again."""
+        if not self._given or sign.tail != self._given[-1][1]:
+            self._given.append((now_s, sign.tail))
+        while len(self._given) > 1 and self._given[1][1] <= sign.head:
+            self._given.popleft()
+        if len(self._given) > _GIVEN_MAX:
+            self._given = deque([*list(self._given)[:-1:2], self._given[-1]])
+
+    def _oldest_s(self, sign: Sign, now_s: float) -> float | None:
+        """How long the place at the head has been waiting: since the first instant at which the tail was beyond it."""
+        if sign.head >= sign.tail:
+            return 0.0
+        if self._given[0][1] > sign.head:
+            return None  # it was given before this process looked
+        return next(now_s - at_s for at_s, tail in self._given if tail > sign.head)
+
+    def _room(self, room: RoomReading, reading: Reading, past: Past) -> RoomNumbers:
+        settings, state = room.settings, room.state
+        sign, acts = state.sign, state.acts
+        span_s = max(reading.now_s - past.now_s, 1e-9)
+        p50_s, p90_s = wait_s(sign, people_ahead(sign, sign.tail)) if sign else (None, None)
+        joins = sum(reading.totals.count(_JOINS, kind) - past.totals.count(_JOINS, kind) for kind in ("new", "provisional"))
+        return RoomNumbers(
+            settings.name,
+            settings.epoch,
+            sign is not None,
+            _state(sign, room),
+            people_in_line(sign) if sign else None,
+            sign.tail - sign.head if sign else None,
+            sign.called if sign else None,
+            sign.head if sign else None,
+            sign.tail if sign else None,
+            _rounded(self._oldest_s(sign, reading.now_s)) if sign else None,
+            _rounded(p50_s),
+            _rounded(p90_s),
+            _rounded(sign.pace.rate_per_s) if sign else None,
+            settings.floor_per_s,
+            settings.ceiling_per_s,
+            acts.told_per_s,
+            sign.pace.reason.value if sign else "",
+            sign.pace.since_us // 1_000 if sign else None,
+            _rounded(max(sign.passes - past.sign.passes, 0) / span_s) if sign and past.sign else None,
+            _rounded(joins / span_s),
+            _rounded(sign.leaving_per_s * people_in_line(sign)) if sign else None,
+            state.lag,
+            settings.lag_target,
+            int(state.age_s * 1_000) if sign else None,
+            acts.message,
+            acts.version,
+            sign is not None and not state.is_away and sign.acts.version >= acts.version,
+        )
+
+    def _slo(self, reading: Reading) -> Slo:
+        now = rates.spent(reading.totals, reading.now_s)
+        before = {window_s: rates.at(self._spent, reading.now_s - window_s) for window_s in (300.0, 3_600.0)}
+        answered = [rates.burn(now.failed - then.failed, now.asked - then.asked, rates.ANSWERED) for then in before.values()]
+        acked = [rates.burn(now.late - then.late, now.durable - then.durable, rates.ACKED) for then in before.values()]
+        return Slo(Objective(rates.ANSWERED, *answered), Objective(rates.ACKED, *acked))
+
+    def _light(self, name: str, reason: Reason, at_ms: int) -> Light:
+        """The same object, where it is as it was."""
+        before = self._lights.get(name)
+        if before is not None and before.reason == reason.code:
+            return before
+        return Light(reason.colour.name.lower(), reason.code, at_ms)
+
+
+# What limits most
+
+
+def bottleneck(reading: Reading, found: Lights, room: RoomNumbers | None, traffic: Traffic) -> Bottleneck:
+    """The first of BOTTLENECKS that applies."""
+    return next(_limits(reading, found, room, traffic))
+
+
+def _limits(reading: Reading, found: Lights, room: RoomNumbers | None, traffic: Traffic) -> Iterator[Bottleneck]:
+    """All that limits, what stops everybody first."""
+    if reading.readiness.why:
+        yield Bottleneck(_WHY[reading.readiness.why])
+    if found["workers"].colour is not Colour.GREEN:
+        seating = not_able(reading.readiness.workers)
+        yield Bottleneck("worker", found["workers"].code, seating.worker if seating else None)
+    for name, code in _LIGHTS:
+        if found[name].colour >= Colour.AMBER:
+            yield Bottleneck(code, found[name].code)
+    if room is not None and room.state != "open":
+        yield Bottleneck(room.state)
+    if traffic.shed_per_s > 0:
+        yield Bottleneck("overload")
+    for index, one in enumerate(reading.gauges):
+        if one.loop_lag_s > _CORE_FULL_LAG_S or one.cpu > _CORE_FULL_RATIO:
+            yield Bottleneck("core", "", index)
+    if room is not None and room.uncalled:
+        yield Bottleneck(_PACES.get(room.reason, room.reason), room.reason)
+    yield Bottleneck("none")
+
+
+# The parts
+
+
+def _workers(reading: Reading) -> list[WorkerNumbers]:
+    return [
+        WorkerNumbers(
+            one.worker,
+            "silent" if is_silent(one) else one.state,
+            _ms(gauges.loop_lag_s),
+            round(gauges.cpu, 3),
+            _mb(gauges.memory_bytes),
+            max(one.starts - 1, 0),
+            gauges.connections,
+        )
+        for one, gauges in zip(reading.readiness.workers, reading.gauges, strict=True)
+    ]
+
+
+def _state(sign: Sign | None, room: RoomReading) -> RoomState:
+    """As the operator said it last; the store follows within a tick."""
+    acts = room.state.acts
+    if sign is not None and sign.acts.version > acts.version:
+        acts = sign.acts
+    return "paused" if acts.is_paused else "open"
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1_000, 1)
+
+
+def _mb(count_bytes: float) -> float:
+    return round(count_bytes / 1e6, 1)

@@ -1,0 +1,92 @@
+"""The other machines on the screen."""
+
+from collections.abc import AsyncIterator
+
+import msgspec
+import pytest
+import pytest_asyncio
+
+from devstack import Devstack
+from gateway.ops.fleet import KEPT_S, MACHINES_MAX, Fleet, RedisTown, heard, machine_name, summary
+from ratelimit.redis_pool import Pool
+from ratelimit.store import StoreAway
+from tests.ops.test_status import Screening
+from tests.screens import WELL, FakeTown
+
+
+def test_a_frame_is_summed_up_in_a_line() -> None:
+    seen = Screening(workers=2)
+    seen.requests("syncs", "202", 50)
+    seen.frame()
+    seen.requests("syncs", "202", 50)
+    said = summary(seen.frame(probed=WELL._replace(kafka="kafka-away")), "there:1")
+    assert (said.name, said.ready, said.able, said.workers, said.accepted_per_s) == ("there:1", True, 2, 2, 50.0)
+    assert said.lights == {"workers": "green", "kafka": "red", "redis": "green", "room": "grey", "spool": "grey"}
+    assert len(msgspec.json.encode(said)) < 300
+
+
+async def test_machines_hear_of_each_other_and_not_of_themselves() -> None:
+    town, frame = FakeTown(), Screening().frame()
+    one, two = Fleet(town, "a:1"), Fleet(town, "b:1")
+    await one.say(frame)
+    await two.say(frame)
+    await one.say(frame)
+    assert [machine.name for machine in one.others] == ["b:1"]
+    assert [machine.name for machine in two.others] == ["a:1"]
+    town.is_away = True
+    await one.say(frame)
+    assert one.others == []
+
+
+def test_what_cannot_be_read_is_passed_over() -> None:
+    """A machine of another version, or somebody else's key."""
+    good = msgspec.json.encode(summary(Screening().frame(), "a:1"))
+    told = [(5, good), (1, b"{"), (1, b"\xff"), (1, b"{}"), (1, good + b" " * 2_000)]
+    assert [(machine.name, machine.age_ms) for machine in heard(told)] == [("a:1", 5)]
+
+
+def test_two_on_one_host_have_two_names() -> None:
+    assert machine_name(8081) != machine_name(8082)
+    assert len(machine_name(65_535)) <= 70
+
+
+# In a real Redis
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def town(stack: Devstack, request: pytest.FixtureRequest) -> AsyncIterator[RedisTown]:
+    made = RedisTown(stack.redis.url, f"{request.node.name}:")
+    yield made
+    await made.close()
+
+
+async def test_the_real_one_tells_ages(town: RedisTown) -> None:
+    assert await town.say("a:1", b"one") == []
+    ((age_ms, text),) = await town.say("b:1", b"two")
+    assert (text, 0 <= age_ms < KEPT_S * 1_000) == (b"one", True)
+    assert [text for _, text in await town.say("a:1", b"one again")] == [b"two"]
+    assert [text for _, text in await town.say("b:1", b"two")] == [b"one again"]
+
+
+async def test_who_says_nothing_is_forgotten(town: RedisTown, stack: Devstack) -> None:
+    pool = Pool(stack.redis.url, connect_timeout_s=5, give_up_s=5)
+    await town.say("b:1", b"two")
+    key = town._key
+    await pool.talk(lambda line: line.ask(("HSET", key, "old:1", "1769519405000 long ago", "odd:1", "no time")))
+    assert [text for _, text in await town.say("a:1", b"one")] == [b"two"]
+    assert sorted(await pool.talk(lambda line: line.ask(("HKEYS", key)))) == [b"a:1", b"b:1"]
+    assert 0 < await pool.talk(lambda line: line.ask(("PTTL", key))) <= KEPT_S * 1_000
+    pool.close()
+
+
+async def test_a_town_has_so_many_places(town: RedisTown) -> None:
+    for number in range(MACHINES_MAX + 5):
+        others = await town.say(f"m{number}:1", b"x")
+    assert len(others) == MACHINES_MAX
+
+
+async def test_nobody_is_there_where_there_is_no_redis() -> None:
+    town = RedisTown("redis://127.0.0.1:1/0", "t:")
+    with pytest.raises(StoreAway):
+        await town.say("a:1", b"one")
+    await town.close()

@@ -1,0 +1,197 @@
+"""The operators' screen of a real gateway: its lights, its numbers and its lever, over sockets."""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from devstack import Devstack
+from gateway import keys
+from tests.system.gateway import Gateway, running, signup
+
+PATIENCE_S: Final = 60.0  # no measurement: benchmarks/bench_screen.py tells how long it takes
+ROOM: Final = {"name": "walk", "epoch": 1, "floor_per_s": 5, "ceiling_per_s": 100}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def own(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Devstack]:
+    """Servers that this file may freeze and kill."""
+    async with Devstack(tmp_path_factory.mktemp("screen"), fast_stop=True) as servers:
+        yield servers
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def gateway(own: Devstack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
+    async with running(tmp_path_factory.mktemp("gateway"), own.kafka.bootstrap, redis={"url": own.redis.url}, room=ROOM) as started:
+        yield started
+
+
+async def get(gateway: Gateway, path: str) -> Any:
+    async with aiohttp.ClientSession() as session, session.get(f"{gateway.ops}{path}") as answer:
+        return await answer.json(content_type=None)
+
+
+async def frames(gateway: Gateway) -> AsyncIterator[dict[str, Any]]:
+    """The stream's, for as long as they are wanted."""
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session, session.get(f"{gateway.ops}/api/stream") as answer:
+        is_status = False
+        async for line in answer.content:
+            if line.startswith(b"data: ") and is_status:
+                yield json.loads(line[6:])
+            is_status = line == b"event: status\n" or (is_status and not line.startswith(b"event: "))
+
+
+async def until(gateway: Gateway, is_so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """The first frame of which this is true."""
+    seen: list[dict[str, Any]] = []
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            async for frame in frames(gateway):
+                seen.append(frame)
+                if is_so(frame):
+                    return frame
+    except TimeoutError:
+        pytest.fail(f"never seen; the last frame: {seen[-1:]}")
+    pytest.fail("the stream ended")
+
+
+def is_well(frame: dict[str, Any]) -> bool:
+    return all(light["colour"] == "green" for name, light in frame["lights"].items() if name != "spool") and frame["ready"]
+
+
+async def freeze_worker(gateway: Gateway) -> Callable[[], Awaitable[None]]:
+    pid = gateway.worker_pids()[0]
+    os.kill(pid, signal.SIGSTOP)
+
+    async def wake() -> None:
+        os.kill(pid, signal.SIGCONT)
+
+    return wake
+
+
+async def kill_worker(gateway: Gateway) -> Callable[[], Awaitable[None]]:
+    os.kill(gateway.worker_pids()[0], signal.SIGKILL)
+
+    async def nothing() -> None:
+        """The supervisor repairs it."""
+
+    return nothing
+
+
+async def freeze_redis(own: Devstack) -> Callable[[], Awaitable[None]]:
+    await own.redis.pause()
+    return own.redis.resume
+
+
+async def kill_redis(own: Devstack) -> Callable[[], Awaitable[None]]:
+    await own.redis.kill()
+    return own.redis.restart
+
+
+async def freeze_kafka(own: Devstack) -> Callable[[], Awaitable[None]]:
+    await own.kafka.pause()
+    return own.kafka.resume
+
+
+async def kill_kafka(own: Devstack) -> Callable[[], Awaitable[None]]:
+    await own.kafka.kill()
+    return own.kafka.restart
+
+
+FAULTS: Final[list[tuple[Callable[[Any], Awaitable[Callable[[], Awaitable[None]]]], set[str], set[str]]]] = [
+    (freeze_worker, {"workers"}, {"worker"}),
+    (kill_worker, {"workers"}, {"worker"}),
+    (freeze_redis, {"redis", "room"}, {"room-store"}),
+    (kill_redis, {"redis", "room"}, {"room-store"}),
+    (freeze_kafka, {"kafka"}, {"kafka"}),
+    (kill_kafka, {"kafka"}, {"kafka"}),
+]
+
+
+@pytest.mark.parametrize(("fault", "lights", "bottleneck"), FAULTS, ids=[fault.__name__ for fault, _, _ in FAULTS])
+async def test_each_fault_has_its_light_and_its_name_and_goes(
+    own: Devstack, gateway: Gateway, fault: Callable[[Any], Awaitable[Callable[[], Awaitable[None]]]], lights: set[str], bottleneck: set[str]
+) -> None:
+    """Nobody sends anything meanwhile: a question tells."""
+    await until(gateway, is_well)
+    repair = await fault(gateway if "worker" in fault.__name__ else own)
+    frame = await until(gateway, lambda frame: lights <= {name for name, light in frame["lights"].items() if light["colour"] in ("amber", "red")})
+    assert frame["bottleneck"]["code"] in bottleneck
+    _, health = await gateway.readyz()
+    if fault is not kill_worker:  # which may be repaired by now
+        assert {health["lights"][name]["colour"] for name in lights} <= {"amber", "red"}
+        metrics = await gateway.metrics()
+        assert all(metrics[f'sluicegate_light{{dependency="{name}"}}'] >= 2 for name in lights)
+    await repair()
+    await until(gateway, is_well)
+    kinds = [entry["kind"] for entry in await entries(gateway)]
+    assert "light" in kinds
+
+
+async def entries(gateway: Gateway) -> list[dict[str, Any]]:
+    """All that the log of the screen says."""
+    async with aiohttp.ClientSession() as session, session.get(f"{gateway.ops}/api/stream") as answer:
+        async for line in answer.content:
+            if line.startswith(b'data: {"entries"'):
+                found: list[dict[str, Any]] = json.loads(line[6:])["entries"]
+                return found
+    return []
+
+
+async def test_a_worker_that_died_is_in_the_log(gateway: Gateway) -> None:
+    await until(gateway, is_well)
+    os.kill(gateway.worker_pids()[1], signal.SIGKILL)
+    await until(gateway, lambda frame: not is_well(frame))
+    ended = [entry for entry in await entries(gateway) if entry["kind"] == "worker-ended"]
+    assert ended[-1]["code"] == -signal.SIGKILL
+    frame = await until(gateway, is_well)
+    assert sum(worker["restarts"] for worker in frame["workers"]) >= 1
+
+
+async def test_what_is_shown_is_what_happened(gateway: Gateway) -> None:
+    """One who joins and is let in, and one refusal; the screen and /metrics count the same."""
+    await until(gateway, is_well)
+    before = await gateway.metrics()
+    form = signup("0190a6f0-0000-7000-8000-000000000001")
+    async with aiohttp.ClientSession() as session, session.post(f"{gateway.public}/v1/signups", json=form) as answer:
+        assert answer.status == 403
+    frame = await until(gateway, lambda frame: "pass-required" in frame["traffic"]["refused_by_code"])
+    after = await gateway.metrics()
+    name = 'sluicegate_refusals_total{code="pass-required"}'
+    assert after[name] - before[name] == 1
+    assert frame["traffic"]["by_class"]["signups"]["refused_per_s"] > 0
+    assert frame["room"]["depth"] == after["sluicegate_room_depth{}"] == 0
+
+
+async def test_the_lever_moves_every_worker(gateway: Gateway) -> None:
+    bearer = {"Authorization": f"Bearer {keys.load(gateway.directory / 'keys.json').ops}"}
+    act = {"rate_per_s": 42, "reason": "a test"}
+    async with aiohttp.ClientSession(headers=bearer) as session, session.post(f"{gateway.ops}/api/rooms/walk", json=act) as answer:
+        assert (answer.status, (await answer.json())["rate_per_s"]) == (200, 42.0)
+    frame = await until(gateway, lambda frame: frame["room"]["rate_per_s"] == 42.0)
+    assert (frame["room"]["reason"], frame["room"]["told_per_s"]) == ("told", 42.0)
+    acts = [entry for entry in await entries(gateway) if entry["kind"] == "act"]
+    assert (acts[-1]["changed"], acts[-1]["reason"]) == ({"told_per_s": [None, 42.0]}, "a test")
+    async with asyncio.timeout(PATIENCE_S), aiohttp.ClientSession() as session:
+        for _ in range(20):  # whichever worker answers
+            while True:
+                async with session.get(f"{gateway.public}/v1/rooms/walk", headers={"Connection": "close"}) as answer:
+                    if (await answer.json())["rate_per_s"] == 42.0:
+                        break
+                await asyncio.sleep(0.05)
+
+
+async def test_bound_to_others_without_a_token_it_does_not_start(own: Devstack, directory: Path) -> None:
+    gateway = Gateway(directory, own.kafka.bootstrap, {"ops": {"bind": "0.0.0.0:0"}})
+    path = directory / "keys.json"
+    path.write_text(json.dumps({name: value for name, value in json.loads(path.read_text()).items() if name != "ops"}))
+    await gateway.start(ready=False)
+    assert await gateway.process.wait() == 2
+    assert "ops.bind 0.0.0.0:0: others reach it" in gateway.log()
