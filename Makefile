@@ -10,7 +10,7 @@ DATA ?= var
 SCENARIO ?= smoke
 SIMULATE ?= --people 1000000
 
-.PHONY: help run test test-pages test-deploy check rehearse rehearse-at rehearse-all capacity simulate format bench bench-take bench-limits bench-overload bench-room bench-line bench-arrivals docs lock clean
+.PHONY: help run test test-pages test-alerts test-deploy check rehearse rehearse-at rehearse-all capacity simulate format bench bench-take bench-limits bench-overload bench-room bench-line bench-arrivals bench-scrape docs lock clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -29,6 +29,14 @@ test-pages: $(VENV)/.dev ## Look at the waiting page in a real browser; installs
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium chromium-driver fonts-nanum >/dev/null; \
 	} || { echo "make test-pages needs Debian's packages chromium and chromium-driver and could not install them: not root, not Debian, or no network"; exit 1; }
 	@$(BIN)/python -m pytest -m browser tests/browser
+
+# Only promtool is taken out of the package: installing it would start a server.
+test-alerts: $(VENV)/.dev ## Let promtool play every alert's fault and its control; takes it from Debian's prometheus where there is none
+	@command -v promtool >/dev/null || test -x $(VENV)/promtool/usr/bin/promtool || { \
+		echo "fetching promtool from Debian's prometheus (once)"; rm -rf $(VENV)/promtool; mkdir -p $(VENV)/promtool; \
+		{ apt-get update -qq && cd $(VENV)/promtool && apt-get download -qq prometheus && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb; } >/dev/null 2>&1; \
+	} || { echo "make test-alerts needs promtool (Debian's package prometheus) and could not fetch it: not root, not Debian, or no network"; exit 1; }
+	@PATH="$$PATH:$(CURDIR)/$(VENV)/promtool/usr/bin" $(BIN)/python -m pytest -m "alerts or not browser" tests/deploy/test_alerts.py
 
 test-deploy: $(VENV)/.dev ## Run deploy/'s proxies and the image's steps as far as a machine without containers can; installs Debian's haproxy
 	@PATH=$$PATH:/usr/sbin; command -v haproxy >/dev/null || { \
@@ -82,7 +90,10 @@ bench-line: $(VENV)/.dev ## Measure the waiting room: a place's cost, the door u
 bench-arrivals: $(VENV)/.dev ## Measure how many open arrivals a second the rehearsals' generator sends from one core; a minute and a half
 	@$(BIN)/python -m benchmarks.bench_arrivals $(BENCH)
 
-docs: $(VENV)/.dev ## Generate schemas and reference pages from the types
+bench-scrape: $(VENV)/.dev ## Measure a scrape of eight workers beside prometheus_client's own, before and after 1,000 restarts
+	@$(BIN)/python -m benchmarks.bench_scrape $(BENCH)
+
+docs: $(VENV)/.dev ## Generate schemas, reference pages and the Grafana dashboard from the types and tables
 	@$(BIN)/python -m gateway.openapi --write
 
 lock: $(VENV)/.dev ## Resolve requirements/*.txt anew from pyproject.toml

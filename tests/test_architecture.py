@@ -54,8 +54,8 @@ LAYERS: Final = (
         "probes",
         "watch",
     ),
-    ("board", "config", "openapi", "room_store"),
-    ("openapi.room",),
+    ("board", "config", "openapi", "openapi.grafana", "room_store"),
+    ("openapi.room", "openapi.catalogue"),
     ("openapi.parts",),
     ("openapi.schemas", "core.alone"),
     ("core.act", "core.lane", "core.place", "core.waiting"),
@@ -403,8 +403,8 @@ def test_every_metric_that_is_used_is_in_the_catalogue() -> None:
 
 
 def test_every_metric_of_the_catalogue_is_used() -> None:
-    """By its name, or by the end of it where a file makes several."""
-    used = {text for _, text in strings(without="metrics")}
+    """By its name, or by the end of it where a file makes several.  Who only draws it does not post it."""
+    used = {text for place, text in strings(without="metrics") if not place.startswith("gateway/openapi/")}
     assert not [name for name in BY_NAME if name not in used and name.removeprefix("sluicegate_") not in used]
 
 

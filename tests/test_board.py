@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 
@@ -73,3 +74,41 @@ def test_two_processes_count_through_the_inherited_fd() -> None:
     children = [subprocess.Popen((sys.executable, "-c", _CHILD, str(board.fd), str(worker)), pass_fds=(board.fd,)) for worker in (0, 1)]
     assert [child.wait(timeout=30) for child in children] == [0, 0]
     assert [slot.counter(*REQUESTS).value for slot in board.slots] == [20_000, 20_000, 0]
+
+
+_ENDLESS = """
+import sys
+from gateway.board import Board
+slot = Board(int(sys.argv[1]), workers=2).slots[int(sys.argv[2])]
+count, seconds = slot.counter("sluicegate_requests_total", "syncs", "202"), slot.histogram("sluicegate_ack_seconds", "syncs")
+print("counts", flush=True)
+while True:
+    count.add()
+    seconds.observe(0.1)
+"""
+
+
+def test_killed_while_it_counts_a_process_takes_no_count_along() -> None:
+    board = Board.create(workers=2)
+    seen = [(0, 0)]
+    for _ in range(4):
+        lives = [
+            subprocess.Popen((sys.executable, "-c", _ENDLESS, str(board.fd), str(worker)), pass_fds=(board.fd,), stdout=subprocess.PIPE) for worker in (0, 1)
+        ]
+        for life in lives:
+            assert life.stdout is not None
+            assert life.stdout.readline() == b"counts\n"
+        for life in lives:
+            for _ in range(50):
+                totals = board.totals()
+                seen.append((totals.count(*REQUESTS), sum(totals.counts("sluicegate_ack_seconds", "syncs"))))
+            life.kill()
+            life.wait()
+            if life.stdout is not None:
+                life.stdout.close()
+    for before, after in pairwise(seen):
+        assert all(now >= then for then, now in zip(before, after, strict=True)), (before, after)
+    # Whoever was killed between its two lines has counted the first and not the second: at most one a life.
+    requests, observed = board.totals().count(*REQUESTS), sum(board.totals().counts("sluicegate_ack_seconds", "syncs"))
+    assert 0 <= requests - observed <= 4 * 2
+    assert observed > 0

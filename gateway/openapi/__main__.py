@@ -1,4 +1,4 @@
-"""`python -m gateway.openapi`: print the document; with --write, write every generated file under docs/."""
+"""`python -m gateway.openapi`: print the document; with --write, write every generated file under docs/ and deploy/."""
 
 import argparse
 import json
@@ -10,7 +10,7 @@ from gateway.openapi.pages import ROOT, generated
 def main() -> None:
     """Do what was asked; say which files changed."""
     parser = argparse.ArgumentParser(prog="python -m gateway.openapi", description=__doc__)
-    parser.add_argument("--write", action="store_true", help="write the generated files under docs/ instead")
+    parser.add_argument("--write", action="store_true", help="write the generated files under docs/ and deploy/ instead")
     if not parser.parse_args().write:
         print(json.dumps(openapi(), indent=2, ensure_ascii=False))
         return

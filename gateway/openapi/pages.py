@@ -1,7 +1,7 @@
-"""The generated files under docs/, and the generated parts of docs/api.md.
+"""The generated files under docs/ and deploy/, and the generated parts of docs/api.md.
 
-Decided here: which files these are and how their tables look; the words come
-from the tables they show.  docs/api.md is written by hand but for what stands
+Decided here: which files these are and how the tables of docs/api.md look; the words come
+from the tables they show.  docs/metrics.md is catalogue.py's, the dashboard grafana.py's.  docs/api.md is written by hand but for what stands
 between `<!-- generated: NAME -->` and `<!-- end -->`.
 """
 
@@ -16,10 +16,9 @@ import msgspec
 from gateway.core.event import Forge
 from gateway.core.payload import Sample, Signup, Sync
 from gateway.errors import PROBLEMS, SAMPLE_CODES
-from gateway.metrics import CATALOGUE, Metric
-from gateway.openapi import SIGNUP, SIGNUP_RECEIPT, SYNC, SYNC_RECEIPT, SYNC_RECEIPT_RETRY
+from gateway.openapi import SIGNUP, SIGNUP_RECEIPT, SYNC, SYNC_RECEIPT, SYNC_RECEIPT_RETRY, catalogue, grafana
 from gateway.openapi.room import JOIN, JOINED
-from gateway.openapi.schemas import EVENTS, GENERATED, Json, describe, event_schema
+from gateway.openapi.schemas import EVENTS, Json, describe, event_schema
 
 ROOT: Final = Path(__file__).parents[2]
 EXAMPLE_USER: Final = "member-1"
@@ -33,7 +32,8 @@ def generated(root: Path = ROOT) -> dict[Path, str]:
     """
     docs = root / "docs"
     files = {docs / "schemas" / f"{name}.json": json.dumps(event_schema(name), indent=2, ensure_ascii=False) + "\n" for name in EVENTS}
-    files[docs / "metrics.md"] = _metrics()
+    files[docs / "metrics.md"] = catalogue.page((root / "deploy/prometheus/alerts.yml").read_text(encoding="utf-8"))
+    files[root / "deploy/grafana/sluicegate.json"] = grafana.dashboard()
     files[docs / "api.md"] = fill((docs / "api.md").read_text(encoding="utf-8"), {name: part() for name, part in _PARTS.items()})
     return files
 
@@ -154,35 +154,6 @@ _PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "sample-codes": _sample_codes,
     "event-ids": _event_ids,
 }
-
-
-# docs/metrics.md
-
-_METRICS_HEAD: Final = f"""\
-<!-- {GENERATED} -->
-
-# Metrics
-
-Every metric there is, from the catalogue in `gateway/metrics.py`. The ops port serves them at `/metrics` in the
-Prometheus text format. Labels take their values from closed lists, so the number of series never grows with traffic.
-
-"""
-
-
-def _metrics() -> str:
-    rows = ((f"`{m.name}`", m.kind, _labels(m), m.meaning, m.remedy) for m in CATALOGUE)
-    return _METRICS_HEAD + _table(("name", "kind", "labels", "meaning", "remedy"), rows) + "\n"
-
-
-def _labels(metric: Metric) -> str:
-    found = [f"`{label}`: {_values(values)}" for label, values in metric.labels]
-    if metric.buckets:
-        found.append(f"`le`: {', '.join(f'{bound:g}' for bound in metric.buckets)}")
-    return "; ".join(found)
-
-
-def _values(values: tuple[str, ...]) -> str:
-    return "every `code` of [api.md](api.md)" if values == tuple(PROBLEMS) else ", ".join(values)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -2,16 +2,21 @@
 
 Counters and histograms are summed over the slots: a process's share says
 nothing that outlives it.  Gauges carry the worker they belong to, but those of
-the supervisor, of which there is one.
+the supervisor, of which there is one.  Series are those of the catalogue times
+the board's slots: nothing here grows with time, traffic or restarts.
+
+A scrape of eight workers costs the supervisor's loop some 4 ms (`make bench-scrape`);
+nearly all of it is prometheus_client writing text.
 """
 
 from collections.abc import Iterator
+from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 
-from gateway.board import Board
+from gateway.board import Board, Totals
 from gateway.metrics import CATALOGUE, Metric
 
 
@@ -20,20 +25,15 @@ class _BoardCollector:
         self._board = board
 
     def collect(self) -> Iterator[Family]:
+        totals = self._board.totals()
         for metric in CATALOGUE:
             match metric.kind:
                 case "counter":
-                    yield self._counter(metric)
+                    yield _counter(metric, totals)
                 case "gauge":
                     yield self._gauge(metric)
                 case "histogram":
-                    yield self._histogram(metric)
-
-    def _counter(self, metric: Metric) -> Family:
-        family = CounterMetricFamily(metric.name, metric.meaning, labels=[name for name, _ in metric.labels])
-        for labels in metric.series():
-            family.add_metric(list(labels), sum(slot.counter(metric.name, *labels).value for slot in self._board.slots))
-        return family
+                    yield _histogram(metric, totals)
 
     def _gauge(self, metric: Metric) -> Family:
         if metric.is_supervisors:
@@ -47,15 +47,21 @@ class _BoardCollector:
                 family.add_metric([str(index), *labels], slot.gauge(metric.name, *labels).value)
         return family
 
-    def _histogram(self, metric: Metric) -> Family:
-        family = HistogramMetricFamily(metric.name, metric.meaning, labels=[name for name, _ in metric.labels])
-        for labels in metric.series():
-            histograms = [slot.histogram(metric.name, *labels) for slot in self._board.slots]
-            counts = [sum(column) for column in zip(*(h.counts for h in histograms), strict=True)]
-            cumulative = [sum(counts[: i + 1]) for i in range(len(counts))]
-            bounds = [*(str(bound) for bound in metric.buckets), "+Inf"]
-            family.add_metric(list(labels), list(zip(bounds, cumulative, strict=True)), sum(h.sum_s for h in histograms))
-        return family
+
+def _counter(metric: Metric, totals: Totals) -> Family:
+    family = CounterMetricFamily(metric.name, metric.meaning, labels=[name for name, _ in metric.labels])
+    for labels in metric.series():
+        family.add_metric(list(labels), totals.count(metric.name, *labels))
+    return family
+
+
+def _histogram(metric: Metric, totals: Totals) -> Family:
+    family = HistogramMetricFamily(metric.name, metric.meaning, labels=[name for name, _ in metric.labels])
+    bounds = [*(str(bound) for bound in metric.buckets), "+Inf"]
+    for labels in metric.series():
+        cumulative = accumulate(totals.counts(metric.name, *labels))
+        family.add_metric(list(labels), list(zip(bounds, cumulative, strict=True)), totals.sum_s(metric.name, *labels))
+    return family
 
 
 class Exposition:
