@@ -96,7 +96,9 @@ class Audit:
     def append(self, entry: dict[str, object]) -> None:
         """One line more; it is on disk when this returns.  Raises OSError."""
         is_new = not self.path.exists()
-        _write(self.path, os.O_APPEND, msgspec.json.encode(entry) + b"\n")
+        # A full disk may have cut the last line, and its end is missing: this one must not be lost with it.
+        begin = b"" if is_new or _ends_its_line(self.path) else b"\n"
+        _write(self.path, os.O_APPEND, begin + msgspec.json.encode(entry) + b"\n")
         if is_new:
             _sync_directory(self.path.parent)
 
@@ -114,6 +116,13 @@ class Audit:
             with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
                 entries.append(msgspec.json.decode(line, type=dict[str, object]))
         return entries[:count]
+
+
+def _ends_its_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+        return file.read() in (b"", b"\n")
 
 
 def _write(path: Path, flag: int, data: bytes) -> None:

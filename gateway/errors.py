@@ -73,6 +73,9 @@ _FIX = ("Do not retry: fix the request.", "다시 보내지 말고 요청을 고
 _REJOIN = ("Join the line of the room that `Link` names: POST its tickets.", "`Link`에 적힌 대기실에 다시 줄을 서세요.")
 _WAIT = ("Wait Retry-After seconds, then send the same request again.", "Retry-After 초를 기다린 뒤 같은 요청을 다시 보내세요.")
 
+# What only the operators' port answers; the document of the public one does not speak of it.
+OPS_ONLY: Final = frozenset({"cross-site"})
+
 PROBLEMS: Final[Mapping[str, Problem]] = {
     p.code: p
     for p in (

@@ -306,9 +306,9 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
     Metric(
         "sluicegate_room_estimate_seconds",
         "gauge",
-        "The wait that who joins now is told: 0.5, as half of them will find it; 0.9, if nobody gives up.",
+        "The wait that who joins now is told: p50, as half of them will find it; p90, if nobody gives up.",
         "Grows: more people join than the door lets in.",
-        (("quantile", ("0.5", "0.9")),),
+        (("estimate", ("p50", "p90")),),
         is_supervisors=True,
     ),
     Metric(

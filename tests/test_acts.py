@@ -81,6 +81,8 @@ def test_the_newest_of_the_list_come_first(tmp_path: Path) -> None:
     with audit.path.open("ab") as file:
         file.write(b'{"number": 20, "rea')  # a crash cut it
     assert [entry["number"] for entry in audit.last(2)] == [19, 18]
+    audit.append({"number": 21})
+    assert [entry["number"] for entry in audit.last(3)] == [21, 19, 18]
 
 
 def test_a_long_list_is_not_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

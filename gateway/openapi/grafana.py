@@ -104,7 +104,7 @@ QUESTIONS: Final[Mapping[str, tuple[Panel, ...]]] = {
             "The wait of who joins now, and of who is next",
             ("room_estimate_seconds", "room_waiting_oldest_seconds"),
             (
-                Line(largest("room_estimate_seconds", "quantile"), "told, {{quantile}}"),
+                Line(largest("room_estimate_seconds", "estimate"), "told, {{estimate}}"),
                 Line(largest("room_waiting_oldest_seconds"), "who is next has waited"),
             ),
             "s",

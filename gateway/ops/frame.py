@@ -31,7 +31,7 @@ class Light(Struct, frozen=True):
 
 
 class RoomNumbers(Struct, frozen=True):
-    """The line.  Where its store has never answered, `known` is false and the numbers are null."""
+    """The line, the same on every machine.  Where its store has never answered, `known` is false and the numbers are null."""
 
     name: str
     epoch: int

@@ -200,8 +200,8 @@ class Screen:
         }
         for name, value in values.items():
             slot.gauge(f"sluicegate_{name}").set(_or_nan(value))
-        for quantile, value in (("0.5", room.p50_s if room else None), ("0.9", room.p90_s if room else None)):
-            slot.gauge("sluicegate_room_estimate_seconds", quantile).set(_or_nan(value))
+        for estimate, value in (("p50", room.p50_s if room else None), ("p90", room.p90_s if room else None)):
+            slot.gauge("sluicegate_room_estimate_seconds", estimate).set(_or_nan(value))
         for name in DEPENDENCIES:
             slot.gauge("sluicegate_light", name).set(Colour[frame.lights[name].colour.upper()])
         for name, seconds in (("kafka", probed.kafka_s), ("redis", probed.redis_s)):

@@ -39,7 +39,6 @@ WINDOW_S: Final = 5.0
 BURN_EVERY_S: Final = 10.0
 _CORE_FULL_LAG_S: Final = 0.05  # as sluicegate_loop_lag_seconds says
 _CORE_FULL_RATIO: Final = 0.9
-_JOINS: Final = "sluicegate_room_joins_total"
 _GIVEN_MAX: Final = 16_384  # instants at which places were given: four hours and a half of one a second, then half as fine
 
 # What may limit most, in the order in which it is asked.
@@ -135,7 +134,6 @@ class Fold:
         sign, acts = state.sign, state.acts
         span_s = max(reading.now_s - past.now_s, 1e-9)
         p50_s, p90_s = wait_s(sign, people_ahead(sign, sign.tail)) if sign else (None, None)
-        joins = sum(reading.totals.count(_JOINS, kind) - past.totals.count(_JOINS, kind) for kind in ("new", "provisional"))
         return RoomNumbers(
             settings.name,
             settings.epoch,
@@ -156,7 +154,7 @@ class Fold:
             sign.pace.reason.value if sign else "",
             sign.pace.since_us // 1_000 if sign else None,
             _rounded(max(sign.passes - past.sign.passes, 0) / span_s) if sign and past.sign else None,
-            _rounded(joins / span_s),
+            _rounded(max(sign.tail - past.sign.tail, 0) / span_s) if sign and past.sign else None,
             _rounded(sign.leaving_per_s * people_in_line(sign)) if sign else None,
             state.lag,
             settings.lag_target,

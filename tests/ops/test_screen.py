@@ -30,14 +30,14 @@ def test_each_look_is_remembered_and_posted(tmp_path: Path) -> None:
     frame = desk.screen.frame
     assert frame is not None
     assert frame.room is not None
-    assert gauge("sluicegate_room_estimate_seconds", "0.5").value == frame.room.p50_s
-    assert gauge("sluicegate_room_estimate_seconds", "0.9").value == frame.room.p90_s
+    assert gauge("sluicegate_room_estimate_seconds", "p50").value == frame.room.p50_s
+    assert gauge("sluicegate_room_estimate_seconds", "p90").value == frame.room.p90_s
     assert gauge("sluicegate_light", "kafka").value == 1
     assert gauge("sluicegate_probe_seconds", "kafka").value == 0.001
     assert gauge("sluicegate_supervisor_memory_bytes").value > 1e6
     desk.room = None
     desk.second()
-    assert math.isnan(gauge("sluicegate_room_estimate_seconds", "0.5").value)
+    assert math.isnan(gauge("sluicegate_room_estimate_seconds", "p50").value)
     assert math.isnan(gauge("sluicegate_room_waiting_oldest_seconds").value)
 
 

@@ -204,7 +204,11 @@ def test_people_through_are_counted_from_the_sign() -> None:
     for passes in range(0, 100, 10):
         frame = seen.frame(sign=sign._replace(passes=passes))
     assert frame.room is not None
-    assert frame.room.through_per_s == 10
+    assert (frame.room.through_per_s, frame.room.joins_per_s) == (10, 0)
+    for tail in range(0, 1_000, 100):
+        frame = seen.frame(sign=sign._replace(tail=tail))
+    assert frame.room is not None
+    assert frame.room.joins_per_s == 100
     # The store came back older: no negative people.
     assert seen.frame(sign=sign._replace(passes=3)).room.through_per_s == 0  # type: ignore[union-attr]
 
