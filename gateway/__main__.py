@@ -101,6 +101,8 @@ def _run(config: Config, arguments: argparse.Namespace) -> int:
     if keys.is_readable_by_others(config.keys_path):
         logs.warning("the keys file is readable by others", path=str(config.keys_path))
     _say_who_may(config, secrets)
+    if arguments.dev and secrets.ops:
+        print(f"operators' token, for this development stack: {secrets.ops}", file=sys.stderr)
 
     async def supervise() -> int:
         return await Supervisor(config, secrets, arguments.config).run()

@@ -206,7 +206,7 @@ def test_people_through_are_counted_from_the_sign() -> None:
     assert frame.room is not None
     assert (frame.room.through_per_s, frame.room.joins_per_s) == (10, 0)
     for tail in range(0, 1_000, 100):
-        frame = seen.frame(sign=sign._replace(tail=tail))
+        frame = seen.frame(sign=sign._replace(passes=90, tail=tail))
     assert frame.room is not None
     assert frame.room.joins_per_s == 100
     # The store came back older: no negative people.
