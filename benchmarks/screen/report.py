@@ -203,19 +203,27 @@ def ages_s(shown: Sequence[Shown], begin_s: float, end_s: float) -> list[float]:
 
 def off_by(one: Shown, truths: Sequence[Truth], within_s: float) -> int | None:
     """People between what is shown and the nearest that was true so close to its instant; None: nobody looked then."""
-    first, last = bisect_left(truths, one.sign_s - within_s, key=_at), bisect_right(truths, one.sign_s + within_s, key=_at)
-    depths = [truth.depth for truth in truths[first:last]]
-    return max(min(depths) - one.depth, one.depth - max(depths), 0) if depths else None
+    first, last = depth_at(truths, one.sign_s - within_s), depth_at(truths, one.sign_s + within_s)
+    if first is None or last is None:
+        return None
+    between = truths[bisect_left(truths, one.sign_s - within_s, key=_at) : bisect_right(truths, one.sign_s + within_s, key=_at)]
+    depths = [first, last, *(truth.depth for truth in between)]
+    return round(max(min(depths) - one.depth, one.depth - max(depths), 0))
 
 
 def off_at(one: Shown, truths: Sequence[Truth]) -> int | None:
-    """The same of the instant itself, on a line between the two looks around it."""
-    after = bisect_left(truths, one.sign_s, key=_at)
+    """The same of the instant itself."""
+    depth = depth_at(truths, one.sign_s)
+    return None if depth is None else round(abs(depth - one.depth))
+
+
+def depth_at(truths: Sequence[Truth], at_s: float) -> float | None:
+    """On a line between the two looks around an instant."""
+    after = bisect_left(truths, at_s, key=_at)
     if not 0 < after < len(truths):
         return None
     left, right = truths[after - 1], truths[after]
-    share = (one.sign_s - left.at_s) / (right.at_s - left.at_s)
-    return round(abs(left.depth + (right.depth - left.depth) * share - one.depth))
+    return left.depth + (right.depth - left.depth) * (at_s - left.at_s) / (right.at_s - left.at_s)
 
 
 def _at(one: Truth) -> float:
