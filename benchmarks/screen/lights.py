@@ -102,7 +102,7 @@ async def measure(stage: Stage, rounds: int, seed: int, found: Found) -> None:
 
 async def _round(fault: Fault, stage: Stage, gateway: Gateway, watcher: Watcher, draw: random.Random) -> Round:
     await watcher.first(is_well, time.monotonic())
-    await asyncio.sleep(draw.random())  # a frame came just now, and faults do not wait for frames
+    await asyncio.sleep(draw.random())  # a frame came just now; faults and repairs do not wait for frames
     began_s = time.monotonic()
     repair = await fault.strike(stage, gateway)
     frame_s, readyz_s = await asyncio.gather(
@@ -110,7 +110,7 @@ async def _round(fault: Fault, stage: Stage, gateway: Gateway, watcher: Watcher,
     )
     repaired_s = began_s
     if repair is not None:
-        await asyncio.sleep(HELD_S)
+        await asyncio.sleep(HELD_S + draw.random())
         await repair()
         repaired_s = time.monotonic()
     green_s, ready_s = await asyncio.gather(watcher.first(is_well, max(repaired_s, frame_s)), _answered(gateway, is_well))
