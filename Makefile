@@ -10,7 +10,7 @@ DATA ?= var
 SCENARIO ?= smoke
 SIMULATE ?= --people 1000000
 
-.PHONY: help run test test-pages test-alerts test-deploy check rehearse rehearse-at rehearse-all capacity simulate format bench bench-take bench-limits bench-overload bench-room bench-line bench-arrivals bench-scrape docs lock clean
+.PHONY: help run test test-pages test-alerts test-deploy check rehearse rehearse-at rehearse-all capacity simulate format bench bench-take bench-limits bench-overload bench-room bench-line bench-screen bench-arrivals bench-scrape docs lock clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -86,6 +86,9 @@ bench-room: $(VENV)/.dev ## Measure what a million people in the waiting room co
 
 bench-line: $(VENV)/.dev ## Measure the waiting room: a place's cost, the door under a crowd, its pace; about eight minutes
 	@$(BIN)/python -m benchmarks.bench_line $(BENCH)
+
+bench-screen: $(VENV)/.dev ## Measure the operators' screen: faults to lights, 1,000 viewers, the depth's age, the lever; about ten minutes
+	@$(BIN)/python -m benchmarks.bench_screen $(BENCH)
 
 bench-arrivals: $(VENV)/.dev ## Measure how many open arrivals a second the rehearsals' generator sends from one core; a minute and a half
 	@$(BIN)/python -m benchmarks.bench_arrivals $(BENCH)

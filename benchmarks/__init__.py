@@ -25,6 +25,7 @@ what is printed first and what the targets speak of.
     bench_overload     goodput under 1 to 50 times what can be served; with slow_gateway, overload_report, crowd, gauges
     bench_room         what a million people in the waiting room cost Redis
     bench_line         the room over sockets: a place's cost, the door under a crowd, its pace; with line_report, people, downstream
+    bench_screen       the operators' screen: faults to lights, a thousand viewers, the depth's age, the lever; in screen/
     open_generator     a load generator whose arrivals do not wait for answers; arrivals: when they are due  (pure)
     simulate_overload  the candidates for the overload controller, in virtual time
 
