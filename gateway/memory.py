@@ -9,8 +9,8 @@ samples, a tenth of its time).  The bound is on what is kept, not on what is hel
 
 import ctypes
 import gc
+import os
 import resource
-from pathlib import Path
 from typing import Final
 
 # By default a collection runs every 700 containers, several times per sync of 50 samples.
@@ -23,12 +23,18 @@ _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 
 
-_STATM: Final = Path("/proc/self/statm")
+class Resident:
+    """What this process holds in memory.  Opened once: a process that has run out of descriptors must still be able to say so."""
 
+    def __init__(self) -> None:
+        self._fd = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
 
-def resident_bytes() -> int:
-    """What this process holds in memory now."""
-    return int(_STATM.read_bytes().split()[1]) * resource.getpagesize()
+    def bytes(self) -> int:
+        """Now."""
+        return int(os.pread(self._fd, 128, 0).split()[1]) * resource.getpagesize()
+
+    def __del__(self) -> None:
+        os.close(self._fd)
 
 
 def calm() -> None:

@@ -9,8 +9,8 @@ local others = {}
 local all = redis.call('HGETALL', KEYS[1])
 for at = 1, #all, 2 do
   local said_ms, summary = all[at + 1]:match('^(%d+) (.*)$')
-  local age_ms = math.max(now_ms - (tonumber(said_ms) or 0), 0)
-  if age_ms > kept_ms then
+  local age_ms = now_ms - (tonumber(said_ms) or 0)
+  if age_ms > kept_ms or age_ms < 0 then -- younger than now: the clock stepped back; who lives says it again
     redis.call('HDEL', KEYS[1], all[at])
   elseif all[at] ~= ARGV[1] then
     others[#others + 1], others[#others + 2] = age_ms, summary

@@ -106,7 +106,7 @@ def heard(told: Sequence[tuple[int, bytes]]) -> list[Machine]:
             continue
         try:
             machines.append(msgspec.structs.replace(_decode(text), age_ms=age_ms))
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             continue
     return machines
 

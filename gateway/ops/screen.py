@@ -16,12 +16,12 @@ from typing import Final
 
 import msgspec
 
-from gateway import memory
 from gateway.board import Board
 from gateway.clock import Clock, cpu_s
 from gateway.core.act import differences
 from gateway.core.light import Colour
 from gateway.core.sign import Acts
+from gateway.memory import Resident
 from gateway.metrics import DEPENDENCIES
 from gateway.ops import events, readings
 from gateway.ops.events import Events
@@ -73,6 +73,7 @@ class Screen:
         self._clock = clock
         self._fold = Fold(self.now_ms(), _version())
         self._looked_s, self._used_s, self._cpu = clock.monotonic_s(), cpu_s(), 0.0
+        self._resident = Resident()
         self._told_seq = 0  # the newest entry that viewers know
         self._acts: Acts | None = None
         self._said = (0, "")  # version and reason of the last act that was said here
@@ -128,7 +129,7 @@ class Screen:
             Probed(found["kafka"].reason, found["redis"].reason, found["kafka"].took_s, found["redis"].took_s),
             self._room(),
             self._cpu,
-            memory.resident_bytes(),
+            self._resident.bytes(),
             len(self.viewers),
             self._fleet.name,
             self._fleet.others,

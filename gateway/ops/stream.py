@@ -71,7 +71,7 @@ class Viewers:
             response, transport = await self._greet(request)
         finally:
             self._arriving -= 1
-        if transport is None:
+        if transport is None or self._is_closing:
             return response
         gone = self._viewers[transport] = asyncio.Event()
         try:
