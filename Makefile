@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= var
+# The operators' page; its charts are drawn by a package of npm's.
+PAGE := gateway/ops/dashboard
 
 .DEFAULT_GOAL := help
 SCENARIO ?= smoke
@@ -78,20 +80,31 @@ bench-arrivals: $(VENV)/.dev ## Measure how many open arrivals a second the rehe
 docs: $(VENV)/.dev ## Generate schemas and reference pages from the types
 	@$(BIN)/python -m gateway.openapi --write
 
-lock: $(VENV)/.dev ## Resolve requirements/*.txt anew from pyproject.toml
+lock: $(VENV)/.dev ## Resolve requirements/*.txt anew from pyproject.toml, and the page's lock from its package.json
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml requirements/build.in --extra devstack -o requirements/run.txt
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml requirements/build.in --all-extras -c requirements/run.txt -o requirements/dev.txt
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header requirements/node.in -o requirements/node.txt
+	@cd $(PAGE) && $(NPM) install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund --silent
 
 clean: ## Remove the virtual environment and all data of `make run`
-	@rm -rf $(VENV) $(DATA) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(DATA) $(PAGE)/node_modules build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed (PYTHON=... to name one)"; exit 1; }
 	@echo "making a virtual environment in $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 
+# The machine's own npm; where there is none, a wheel brings one into the environment.
+NPM := PATH="$$PATH:$(CURDIR)/$(BIN)" npm
+
+$(PAGE)/node_modules/.fetched: $(PAGE)/package-lock.json requirements/node.txt | $(VENV)/bin/python
+	@echo "fetching what draws the operators' charts (once)"
+	@command -v npm >/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/node.txt
+	@cd $(PAGE) && $(NPM) ci --omit=dev --no-audit --no-fund --silent
+	@touch $@
+
 # The lock's hashes are required; the project itself is installed in place.
-$(VENV)/.run: requirements/run.txt pyproject.toml | $(VENV)/bin/python
+$(VENV)/.run: requirements/run.txt pyproject.toml $(PAGE)/node_modules/.fetched | $(VENV)/bin/python
 	@echo "installing what the gateway and its servers need (once)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
