@@ -25,7 +25,7 @@ test: $(VENV)/.dev ## Run every test against a real Kafka and a real Valkey
 	@$(BIN)/python -m pytest
 
 # A Korean font comes along, or the screenshots would show boxes.
-test-pages: $(VENV)/.dev ## Look at the waiting page in a real browser; installs Debian's chromium where there is none
+test-pages: $(VENV)/.dev ## Look at all pages in a real browser; installs Debian's chromium where there is none
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
 		echo "installing Debian's chromium and chromium-driver (once)"; \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium chromium-driver fonts-nanum >/dev/null; \

@@ -10,7 +10,7 @@ import {clock, compact, minute, number, say} from "./words.js";
 
 const RANGES_S = [600, 3_600, 86_400];
 const TABLE_ROWS = 20;
-const HEIGHT_PX = 170;
+const HEIGHT_PX = 160;
 const REDRAWS = 600;  // over the whole range: finer than that is less than a pixel
 const REDRAW_MS_MAX = 10_000;
 const DASHES = [[], [8, 4], [2, 3]];
@@ -167,7 +167,7 @@ class Chart {
       cursor: {drag: {x: false, y: false}, y: false, sync: {key: "time"}},
       scales: {x: {range: () => [this.from_s, this.to_s]}, y: {range: (_, __, high) => [0, Math.max((high || 0) * 1.1, 1)]}},
       axes: [
-        {...axis, space: 70, values: (_, times) => times.map((time) => this.#clock(time))},
+        {...axis, size: 30, space: 70, values: (_, times) => times.map((time) => this.#clock(time))},
         {...axis, size: 52, values: (_, values) => values.map((value) => compact(value))},
       ],
       series: [{}, ...this.spec.paths.map((_, line) => ({stroke: () => this.ink.lines[line], dash: DASHES[line], width: 2, points: {show: false}}))],

@@ -7,7 +7,7 @@
 // The session is a cookie no script can read; that there is one is remembered beside it, and found wrong by a 401.
 
 import {changes, fill, one, put} from "./screen.js";
-import {clock, day, number, say} from "./words.js";
+import {day, number, say} from "./words.js";
 
 const CALL_MS_MAX = 15_000;  // the gateway answers within five seconds or not at all
 const AUDIT_MAX = 100;
@@ -230,7 +230,7 @@ export class Controls {
 
   #undoes() {
     const {acts_version} = this.#frame.room, newest = this.#entries.find(({version}) => version === acts_version);
-    put(one("#undo-what"), !acts_version ? say("act.undo-none") : newest ? say("act.undo-what", {changed: changes(newest.changed), time: clock(Date.parse(newest.time))}) : "");
+    put(one("#undo-what"), !acts_version ? say("act.undo-none") : newest ? say("act.undo-what", {changed: changes(newest.changed), time: day(Date.parse(newest.time))}) : "");
   }
 
   #list() {

@@ -32,11 +32,7 @@ export class Stream {
     this.#opened = now();
     const last_ms = this.last_ms();
     const source = this.#source = new EventSource(last_ms ? `/api/stream?last=${last_ms}` : "/api/stream");
-    source.addEventListener("status", ({data}) => {
-      this.#heard = now();
-      this.hasFrame = true;
-      this.on.status(JSON.parse(data));
-    });
+    source.addEventListener("status", ({data}) => this.#hear(data));
     source.addEventListener("history", ({data}) => this.on.history(JSON.parse(data)));
     source.addEventListener("log", ({data}) => this.on.log(JSON.parse(data).entries));
     source.addEventListener("error", () => { if (source.readyState === EventSource.CLOSED) this.#later(); });
@@ -54,6 +50,18 @@ export class Stream {
   // Called once a second: a connection that says nothing is given up.
   watch() {
     if (this.#source && Math.min(this.age_ms, since(this.#opened)) > SILENT_MS) this.start();
+  }
+
+  // A frame that cannot be shown leaves the page as old as it was, and it says so.
+  #hear(data) {
+    const before = [this.#heard, this.hasFrame];
+    [this.#heard, this.hasFrame] = [now(), true];
+    try {
+      this.on.status(JSON.parse(data));
+    } catch (error) {
+      [this.#heard, this.hasFrame] = before;
+      throw error;
+    }
   }
 
   #later() {
