@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= var
+# The operators' page; its charts are drawn by a package of npm's.
+PAGE := gateway/ops/dashboard
 
 .DEFAULT_GOAL := help
 SCENARIO ?= smoke
@@ -23,7 +25,7 @@ test: $(VENV)/.dev ## Run every test against a real Kafka and a real Valkey
 	@$(BIN)/python -m pytest
 
 # A Korean font comes along, or the screenshots would show boxes.
-test-pages: $(VENV)/.dev ## Look at the waiting page in a real browser; installs Debian's chromium where there is none
+test-pages: $(VENV)/.dev ## Look at all pages in a real browser; installs Debian's chromium where there is none
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
 		echo "installing Debian's chromium and chromium-driver (once)"; \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium chromium-driver fonts-nanum >/dev/null; \
@@ -99,21 +101,32 @@ bench-scrape: $(VENV)/.dev ## Measure a scrape of eight workers beside prometheu
 docs: $(VENV)/.dev ## Generate schemas, reference pages and the Grafana dashboard from the types and tables
 	@$(BIN)/python -m gateway.openapi --write
 
-lock: $(VENV)/.dev ## Resolve requirements/*.txt anew from pyproject.toml
+lock: $(VENV)/.dev ## Resolve requirements/*.txt anew from pyproject.toml, and the page's lock from its package.json
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml requirements/build.in --extra devstack -o requirements/run.txt
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -c requirements/run.txt -o requirements/gateway.txt
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml requirements/build.in --all-extras -c requirements/run.txt -o requirements/dev.txt
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header requirements/node.in -o requirements/node.txt
+	@cd $(PAGE) && $(NPM) install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund --silent
 
 clean: ## Remove the virtual environment and all data of `make run`
-	@rm -rf $(VENV) $(DATA) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(DATA) $(PAGE)/node_modules build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed (PYTHON=... to name one)"; exit 1; }
 	@echo "making a virtual environment in $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 
+# The machine's own npm; where there is none, a wheel brings one into the environment.
+NPM := PATH="$$PATH:$(CURDIR)/$(BIN)" npm
+
+$(PAGE)/node_modules/.fetched: $(PAGE)/package-lock.json requirements/node.txt | $(VENV)/bin/python
+	@echo "fetching what draws the operators' charts (once)"
+	@command -v npm >/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/node.txt
+	@cd $(PAGE) && $(NPM) ci --omit=dev --no-audit --no-fund --silent
+	@touch $@
+
 # The lock's hashes are required; the project itself is installed in place.
-$(VENV)/.run: requirements/run.txt pyproject.toml | $(VENV)/bin/python
+$(VENV)/.run: requirements/run.txt pyproject.toml $(PAGE)/node_modules/.fetched | $(VENV)/bin/python
 	@echo "installing what the gateway and its servers need (once)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
