@@ -13,7 +13,7 @@ Written by the supervisor in its own loop: acts are rare, and the order of disk,
 import contextlib
 import os
 from pathlib import Path
-from typing import Final, NamedTuple, Self
+from typing import BinaryIO, Final, NamedTuple, Self
 
 import msgspec
 from msgspec import Struct
@@ -83,8 +83,7 @@ class ActsFile:
         _sync_directory(self.path.parent)
 
 
-# A message and a reason of 500 characters, before and after, however they are escaped.
-_ENTRY_BYTES_MAX: Final = 16_384
+_BLOCK_BYTES: Final = 65_536
 
 
 class Audit:
@@ -103,19 +102,32 @@ class Audit:
             _sync_directory(self.path.parent)
 
     def last(self, count: int) -> list[dict[str, object]]:
-        """The newest entries, the newest first; a line that a crash has cut is passed over.  Reads no more than it needs."""
+        """The newest entries, the newest first; a line that a crash has cut is passed over.
+
+        Reads no more than it needs, from the end: the list is never cut.  It takes a disk's time.
+        """
         try:
             with self.path.open("rb") as file:
-                size_bytes = file.seek(0, os.SEEK_END)
-                begin = file.seek(max(0, size_bytes - count * _ENTRY_BYTES_MAX))
-                lines = file.read().splitlines()
+                tail = _tail(file, count)
         except FileNotFoundError:
             return []
         entries = []
-        for line in reversed(lines[1:] if begin else lines):
+        for line in reversed(tail.splitlines()):
             with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
                 entries.append(msgspec.json.decode(line, type=dict[str, object]))
-        return entries[:count]
+            if len(entries) == count:
+                break
+        return entries
+
+
+def _tail(file: BinaryIO, lines: int) -> bytes:
+    """The last so many lines, and some more."""
+    begin, tail = file.seek(0, os.SEEK_END), b""
+    while begin and tail.count(b"\n") <= lines:
+        size = min(_BLOCK_BYTES, begin)
+        begin = file.seek(begin - size)
+        tail = file.read(size) + tail
+    return tail
 
 
 def _ends_its_line(path: Path) -> bool:

@@ -135,7 +135,7 @@ class Pacer:
         self._audit = Audit(directory)
         self._acts, self._before = self._file.load()
         self._has_looked = False  # at the store: from then on nothing was said that is not known here
-        self.on_act: Callable[[Acts], None] = lambda _: None  # hears each act at once, whether the store does or not
+        self.on_act: Callable[[Acts, str], None] = lambda _acts, _reason: None  # hears each act at once, whether the store does or not
         self.on_sign: Callable[[], None] = lambda: None  # hears that `state` is new
         self._saved_version = self._acts.version
         # One conversation with the store at a time: signs arrive in the order they were made.
@@ -297,7 +297,7 @@ class Pacer:
         """Whether disk and audit have the new acts.  A full disk does not keep an operator from closing the door."""
         before = self._before = self._acts
         self._acts = acts
-        self.on_act(acts)
+        self.on_act(acts, asked.reason)
         room, changed = self._settings.name, act.differences(before, acts)
         logs.info("an operator's act", room=room, who=who, changed=changed, reason=asked.reason, version=acts.version)
         at = datetime.fromtimestamp(now_us / SECOND_US, tz=UTC).isoformat(timespec="milliseconds")

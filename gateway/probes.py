@@ -46,7 +46,7 @@ class Probe(Protocol):
 
 
 class KafkaProbe:
-    """Asks any broker which brokers there are."""
+    """Asks a broker which brokers there are; where that one does not say, the others, as whoever starts anew does."""
 
     def __init__(self, bootstrap: str, clock: Clock) -> None:
         self._bootstrap = bootstrap
@@ -56,23 +56,37 @@ class KafkaProbe:
     async def ask(self) -> Found:
         """See Probe."""
         began_s = self._clock.monotonic_s()
-        try:
-            async with asyncio.timeout(ANSWER_S):
-                client = self._client or await self._connect()
-                await client.describe_cluster()
-        except TimeoutError:
+        if self._client is not None and not await self._knows(self._client.describe_cluster()):
             await self.close()
-            return Found("kafka-silent")
-        except Exception as exc:  # noqa: BLE001 - the client raises its own, and others when its connection dies under it
+        if self._client is None and (reason := await self._contact()):
             await self.close()
-            return Found("kafka-silent" if isinstance(exc, kafka_errors.RequestTimedOutError) else "kafka-away")
+            return Found(reason)
         return Found("ok", self._clock.monotonic_s() - began_s)
 
-    async def _connect(self) -> AIOKafkaAdminClient:
+    async def _knows(self, question: Awaitable[object]) -> bool:
+        """One broker of several may be away, and Kafka none the worse for it."""
+        try:
+            async with asyncio.timeout(ANSWER_S / 2):
+                await question
+        except Exception:  # noqa: BLE001 - the client raises its own, and others when its connection dies under it
+            return False
+        return True
+
+    async def _contact(self) -> str:
+        """With any of the brokers that are named: "" or the reason of its light."""
+        try:
+            async with asyncio.timeout(ANSWER_S / 2):
+                await self._connect()
+        except (TimeoutError, kafka_errors.RequestTimedOutError):
+            return "kafka-silent"
+        except Exception:  # noqa: BLE001 - as above
+            return "kafka-away"
+        return ""
+
+    async def _connect(self) -> None:
         # Kept before anything is awaited: who fails on the way closes it.
         self._client = client = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap, client_id="sluicegate-probe", request_timeout_ms=int(ANSWER_S * 1_000))
         await client.start()
-        return client
 
     async def close(self) -> None:
         """See Probe; a frozen broker's connection is dropped as it is."""

@@ -28,8 +28,6 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from aiohttp import web
-
 from gateway import config as configuration
 from gateway import control, identity, keys, logs
 from gateway.acts import Audit
@@ -45,7 +43,7 @@ from gateway.lag import LagReader
 from gateway.listeners import Listeners
 from gateway.ops.access import Access, check_bind, is_loopback
 from gateway.ops.fleet import Fleet, RedisTown, machine_name
-from gateway.ops.readings import Readiness, RoomReading, Seating
+from gateway.ops.readings import STATES, Readiness, RoomReading, Seating
 from gateway.ops.rooms import RoomCalls
 from gateway.ops.screen import Screen
 from gateway.ops.server import OpsPort
@@ -62,7 +60,6 @@ _SILENT_S: Final = 2.0  # four beats: a worker that is only busy misses one or t
 _FIRST_BEAT_S: Final = 30.0
 _FROZEN_S: Final = 1.0  # who sleeps so much longer than asked was stopped, and the workers with it
 _WATCH_S: Final = 0.25
-_STATES: Final = ("stopped", "starting", "serving", "draining")
 
 
 def fruitless_after(fruitless: int, ready_s: float | None, now_s: float) -> int:
@@ -124,7 +121,7 @@ class Supervisor:
         self._fleet = Fleet(RedisTown(config.redis.url, config.limits.prefix), machine_name(0))
         self._screen = Screen(self._board, self.readiness, self._room, kafka, redis, self._fleet, SYSTEM)
         if self._pacer is not None:
-            self._pacer.on_act = self._tell_all  # past the store, which may be away
+            self._pacer.on_act = self._acted  # past the store, which may be away
             self._pacer.on_sign = self._screen.has_news
         self._listeners = Listeners(config.http.bind, config.worker_count, config.http.backlog)
         self._signals = 0
@@ -145,8 +142,7 @@ class Supervisor:
         for sign in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(sign, self._told_to_stop)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
-        ops = self._ops_port().runner()
-        await ops.setup()
+        ops = self._ops_port()
         ops_url = await self._open_ops(ops)
         self._listeners.listen()
         sitting = [asyncio.create_task(self._keep_seat(seat)) for seat in self._seats]
@@ -168,7 +164,7 @@ class Supervisor:
             if self._pacer is not None:
                 await self._pacer.close()
             await self._screen.close()
-            await ops.cleanup()
+            await ops.close()
             self._listeners.close()
         if self._unfit is not None:
             raise ConfigError(self._unfit)
@@ -189,8 +185,8 @@ class Supervisor:
         return Readiness(why, workers)
 
     def _seating(self, seat: Seat, now_s: float) -> Seating:
-        state = _STATES[int(self._board.slots[seat.index].gauge("sluicegate_worker_state").value) if seat.process else 0]
-        is_wedged = seat.is_ready and now_s - self._beat_s(seat) > self._config.process.wedged_s / 2
+        state = STATES[int(self._board.slots[seat.index].gauge("sluicegate_worker_state").value) if seat.process else 0]
+        is_wedged = seat.is_ready and self._silent_s(seat, now_s) > self._config.process.wedged_s / 2
         ended_s = None if seat.ended_s is None else now_s - seat.ended_s
         return Seating(seat.index, "wedged" if is_wedged else state, seat.starts, seat.is_ready, self._silent_s(seat, now_s), ended_s)
 
@@ -202,17 +198,15 @@ class Supervisor:
         rooms = RoomCalls(lambda: self._config.room, self._pacer, access, self._screen, self._board.supervisor)
         return OpsPort(self._board, self._screen, rooms, access, Audit(Path(self._config.process.data_dir)))
 
-    async def _open_ops(self, runner: web.AppRunner) -> str:
+    async def _open_ops(self, ops: OpsPort) -> str:
         host, _, port = self._config.ops.bind.rpartition(":")
-        site = web.TCPSite(runner, host.strip("[]"), int(port))
         try:
-            await site.start()
+            bound = await ops.open(host.strip("[]"), int(port))
         except OSError as exc:
             # Not exc.strerror: the event loop puts a sentence of its own there.
             raise ConfigError(f"ops.bind {self._config.ops.bind}: {os.strerror(exc.errno) if exc.errno else exc}") from exc
-        bound = runner.addresses[0]
-        self._fleet.name = machine_name(bound[1])
-        return f"http://{host}:{bound[1]}"
+        self._fleet.name = machine_name(bound)
+        return f"http://{host}:{bound}"
 
     def _announce(self, ops_url: str) -> None:
         deliver = self._config.deliver
@@ -382,7 +376,8 @@ class Supervisor:
         for seat in self._seats:
             seat.kill()
 
-    def _tell_all(self, acts: Acts) -> None:
+    def _acted(self, acts: Acts, reason: str) -> None:
+        self._screen.told(acts.version, reason)
         for seat in self._seats:
             seat.tell(Acted(acts))
 
@@ -405,6 +400,8 @@ class Supervisor:
         if fresh.limits.prefix != self._config.limits.prefix:
             kept = self._config.limits.prefix
             logs.warning("limits.prefix stays until the next start", reason="another would give everybody new buckets", kept=kept, refused=fresh.limits.prefix)
+        if secrets.ops != self._keys.ops:
+            self._screen.viewers.let_go()  # who has only the old token is not let in again
         self._keys = secrets
         self._config = configuration.reloaded(self._config, fresh)
         for seat in self._seats:

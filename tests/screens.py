@@ -124,6 +124,8 @@ class Desk:
         self.screen = Screen(self.board, lambda: Readiness(self.why, self.workers), self._room, self.kafka, self.redis, self.fleet, self.clock.clock)
         access = Access(lambda: self.token, self.clock.clock, is_open=is_open)
         self.calls = RoomCalls(lambda: SETTINGS, pacer, access, self.screen, self.board.supervisor)
+        if pacer is not None:
+            pacer.on_act = lambda acts, reason: self.screen.told(acts.version, reason)
         self.port = OpsPort(self.board, self.screen, self.calls, access, Audit(directory))
 
     def _room(self) -> RoomReading | None:

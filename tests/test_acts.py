@@ -86,7 +86,7 @@ def test_the_newest_of_the_list_come_first(tmp_path: Path) -> None:
 
 
 def test_a_long_list_is_not_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.acts._ENTRY_BYTES_MAX", 100)
+    monkeypatch.setattr("gateway.acts._BLOCK_BYTES", 100)
     audit = Audit(tmp_path)
     for number in range(100):
         audit.append({"number": number, "reason": "r" * 30})

@@ -98,7 +98,6 @@ DOORS: Final = {
         "parser",
         "reply",
         "rooms",
-        "supervisor",
     },
     "aiokafka": {"kafka", "lag", "probes"},
     "prometheus_client": {"ops.exposition", "ops.server"},

@@ -14,10 +14,10 @@ import base64
 import hashlib
 import hmac
 import ipaddress
+import re
 from collections.abc import Callable
 from http.cookies import SimpleCookie
 from typing import Final
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -28,6 +28,7 @@ COOKIE: Final = "sluicegate-ops"
 SESSION_S: Final = 43_200  # a shift
 _SCHEME: Final = "bearer"
 _CHALLENGE: Final = [("WWW-Authenticate", "Bearer")]
+_HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z.-]+)(?::[0-9]{1,5})?")
 _ELSEWHERE: Final = ("cross-site", "same-site")
 _NOBODY: Final = "the keys file of this gateway has no `ops` token: nobody may"
 
@@ -104,7 +105,7 @@ class Access:
 def check_site(request: web.Request) -> None:
     """Raises Refusal where a browser says that another site's page makes this call."""
     origin = request.headers.get("Origin")
-    is_foreign = origin is not None and urlsplit(origin).netloc.lower() != request.headers.get("Host", "").lower()
+    is_foreign = origin is not None and origin.lower().partition("://")[2] != request.headers.get("Host", "").lower()
     if is_foreign or request.headers.get("Sec-Fetch-Site", "").lower() in _ELSEWHERE:
         raise Refusal("cross-site", "this call comes from another site's page")
 
@@ -121,8 +122,8 @@ def cookie(value: str, *, is_secure: bool) -> str:
 
 def _is_own_host(host: str) -> bool:
     """Whether a `Host` header names this machine as only it can be meant: an address, or localhost."""
-    name = urlsplit(f"//{host}").hostname or ""
-    return _is_local_name(name) or _is_address(name)
+    named = _HOST.fullmatch(host)
+    return named is not None and (_is_local_name(named[1]) or _is_address(named[1].strip("[]")))
 
 
 def _is_local_name(name: str) -> bool:

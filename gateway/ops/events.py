@@ -1,17 +1,18 @@
 """What happened: restarts, lights, the door's pace, what operators said; the screen's answer to "what changed?".
 
-Pure.  The last thousand are kept, in memory: the log has all of them, and the audit every act for good.
+Pure.  The last thousand are kept, in memory; the audit has every act for good.  What somebody may provoke without
+a token must not push the others out: of refusals the last hundred are kept.
 """
 
 from collections import deque
-from collections.abc import Iterator
-from itertools import dropwhile
+from collections.abc import Callable, Iterator
+from itertools import islice, takewhile
 from typing import Any, Final
 
 from gateway.ops.frame import Frame, RoomNumbers
 
 KEPT: Final = 1_000
-SAME_MS: Final = 1_000
+REFUSALS_KEPT: Final = 100
 # Every kind there is, and what an entry of it says beside seq, at_ms and kind.
 KINDS: Final = {
     "started": (),
@@ -38,23 +39,22 @@ class Events:
     """The entries, each with a number that grows by one."""
 
     def __init__(self) -> None:
-        self._entries: deque[Entry] = deque(maxlen=KEPT)
+        self._entries: deque[Entry] = deque()
         self._seq = 0
+        self._refusals = 0  # of the entries
 
-    def add(self, at_ms: int, kind: str, **members: object) -> bool:
-        """Write one down; False: the newest says the same, less than a second ago, and once is enough.
-
-        A kind or a member that is not listed is a bug, and raises.
-        """
+    def add(self, at_ms: int, kind: str, **members: object) -> None:
+        """Write one down.  A kind or a member that is not listed is a bug, and raises."""
         assert set(members) == set(KINDS[kind]), (kind, members)
-        entry = {"kind": kind, **members}
-        if self._entries:
-            newest = self._entries[-1]
-            if at_ms - newest["at_ms"] < SAME_MS and entry.items() <= newest.items():
-                return False
         self._seq += 1
-        self._entries.append({"seq": self._seq, "at_ms": at_ms, **entry})
-        return True
+        self._entries.append({"seq": self._seq, "at_ms": at_ms, "kind": kind, **members})
+        if kind == "act-refused":
+            self._refusals += 1
+            if self._refusals > REFUSALS_KEPT:
+                self._entries.remove(next(entry for entry in self._entries if entry["kind"] == kind))
+                self._refusals -= 1
+        elif len(self._entries) > KEPT:
+            self._refusals -= self._entries.popleft()["kind"] == "act-refused"
 
     @property
     def seq(self) -> int:
@@ -63,16 +63,18 @@ class Events:
 
     def after(self, seq: int) -> list[Entry]:
         """Those that came later than the one with this number, the oldest first."""
-        new = min(max(self._seq - seq, 0), len(self._entries))
-        return [self._entries[index] for index in range(len(self._entries) - new, len(self._entries))]
+        return self._newest(lambda entry: entry["seq"] > seq)
 
     def since(self, at_ms: int) -> list[Entry]:
-        """Those later than this instant."""
-        return list(dropwhile(lambda entry: entry["at_ms"] <= at_ms, self._entries))
+        """Those of this instant and later: two may have one instant, and who knows the first tells it by its number."""
+        return self._newest(lambda entry: entry["at_ms"] >= at_ms)
 
     def last(self, count: int) -> list[Entry]:
         """The newest, the oldest of them first."""
-        return self.after(self._seq - count)
+        return list(islice(reversed(self._entries), count))[::-1]
+
+    def _newest(self, is_wanted: Callable[[Entry], bool]) -> list[Entry]:
+        return list(takewhile(is_wanted, reversed(self._entries)))[::-1]
 
 
 def changes(before: Frame | None, now: Frame) -> Iterator[tuple[str, dict[str, object]]]:

@@ -14,14 +14,17 @@ from typing import Final, Protocol
 
 import msgspec
 
+from gateway.metrics import DEPENDENCIES
 from gateway.ops.frame import Frame, Machine
 from ratelimit.redis_pool import Pool, Script
 from ratelimit.store import StoreAway
 
 PERIOD_S: Final = 1.0
 KEPT_S: Final = 10.0
-MACHINES_MAX: Final = 64  # 64 cores of eight workers each; a frame names them all
+MACHINES_MAX: Final = 64
+SHOWN_MAX: Final = 8  # in a frame, which goes to every viewer each second: those in trouble first
 SUMMARY_BYTES_MAX: Final = 1_024
+NAME_MAX: Final = 64
 _GIVE_UP_S: Final = 1.0
 
 _SAY: Final = Script(files("gateway").joinpath("lua", "fleet.lua").read_bytes())
@@ -68,7 +71,7 @@ class Fleet:
     def __init__(self, town: Town, name: str) -> None:
         self._town = town
         self.name = name
-        self.others: list[Machine] = []
+        self.others: list[Machine] = []  # all that spoke of late, those in trouble first
 
     async def run(self, frame: Callable[[], Frame | None]) -> None:
         """For ever, once a second."""
@@ -84,7 +87,7 @@ class Fleet:
         except StoreAway:
             self.others = []
             return
-        self.others = sorted(heard(told), key=lambda machine: machine.name)
+        self.others = sorted(heard(told), key=lambda machine: (machine.ready and not machine.lights, machine.name))
 
     async def close(self) -> None:
         """After `run` was cancelled."""
@@ -94,7 +97,7 @@ class Fleet:
 def summary(frame: Frame, name: str) -> Machine:
     """What a frame says to other machines' screens."""
     able = sum(one.state == "serving" for one in frame.workers)
-    colours = {light: shown.colour for light, shown in frame.lights.items()}
+    colours = {light: shown.colour for light, shown in frame.lights.items() if shown.colour in ("amber", "red")}
     return Machine(name, 0, frame.ready, able, len(frame.workers), frame.traffic.accepted_per_s, frame.traffic.refused_per_s, frame.ack.p99_ms, colours)
 
 
@@ -105,12 +108,15 @@ def heard(told: Sequence[tuple[int, bytes]]) -> list[Machine]:
         if len(text) > SUMMARY_BYTES_MAX:
             continue
         try:
-            machines.append(msgspec.structs.replace(_decode(text), age_ms=age_ms))
+            machine = _decode(text)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             continue
+        if len(machine.name) <= NAME_MAX and machine.lights.keys() <= set(DEPENDENCIES):
+            machines.append(msgspec.structs.replace(machine, age_ms=age_ms))
     return machines
 
 
 def machine_name(ops_port: int) -> str:
     """Of this one: as its users know it, and the port that tells two on one host apart."""
-    return f"{socket.gethostname()[:64]}:{ops_port}"
+    port = f":{ops_port}"
+    return socket.gethostname()[: NAME_MAX - len(port)] + port

@@ -139,7 +139,7 @@ class Machine(Struct, frozen=True):
     accepted_per_s: float
     refused_per_s: float
     p99_ms: float | None  # until Kafka acknowledged
-    lights: dict[str, str]  # dependency → colour
+    lights: dict[str, str]  # dependency → colour, of those that are amber or red
 
 
 class Frame(Struct, frozen=True):
@@ -163,7 +163,8 @@ class Frame(Struct, frozen=True):
     supervisor: SupervisorNumbers
     viewers: int
     machine: str  # whose screen this is
-    machines: list[Machine]  # the others; what the line is, is the same on all
+    machines: list[Machine]  # the others, at most fleet.SHOWN_MAX; what the line is, is the same on all
+    machines_heard: int  # how many others there are
 
 
 # A point of a chart is the value at each of these paths.

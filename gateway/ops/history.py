@@ -5,7 +5,7 @@ are about 5 MB at most.
 """
 
 from collections import deque
-from itertools import dropwhile
+from itertools import chain, takewhile
 from typing import Final
 
 from gateway.ops.frame import Point
@@ -13,6 +13,7 @@ from gateway.ops.frame import Point
 SECONDS_KEPT: Final = 3_600
 TENS_KEPT: Final = 8_280  # the other 23 hours
 _TEN_MS: Final = 10_000
+STEP_MS: Final = 60_000
 
 
 class History:
@@ -26,20 +27,27 @@ class History:
         return len(self._seconds) + len(self._tens)
 
     def add(self, point: Point) -> None:
-        """Keep it, unless there is one of its second.  A clock that stepped back begins anew: nobody can draw that."""
+        """Keep it, unless there is one of its second.
+
+        A clock that stepped back: until it has caught up nothing is kept, so that time only grows; by more than
+        STEP_MS, all begins anew: nobody waits an hour for a chart.
+        """
         at_ms = _at_ms(point)
-        if self._seconds and at_ms < _at_ms(self._seconds[-1]):
-            self._seconds.clear()
-            self._tens.clear()
-        if self._seconds and at_ms // 1_000 == _at_ms(self._seconds[-1]) // 1_000:
-            return
+        if self._seconds:
+            newest_ms = _at_ms(self._seconds[-1])
+            if at_ms < newest_ms - STEP_MS:
+                self._seconds.clear()
+                self._tens.clear()
+            elif at_ms // 1_000 <= newest_ms // 1_000:
+                return
         self._seconds.append(point)
         if len(self._seconds) > SECONDS_KEPT:
             self._age(self._seconds.popleft())
 
     def since(self, at_ms: int) -> list[Point]:
-        """Every point later than this."""
-        return [*dropwhile(lambda point: _at_ms(point) <= at_ms, self._tens), *dropwhile(lambda point: _at_ms(point) <= at_ms, self._seconds)]
+        """Every point later than this; costs what it returns."""
+        newest_first = takewhile(lambda point: _at_ms(point) > at_ms, chain(reversed(self._seconds), reversed(self._tens)))
+        return list(newest_first)[::-1]
 
     def _age(self, point: Point) -> None:
         if not self._tens or _at_ms(point) // _TEN_MS > _at_ms(self._tens[-1]) // _TEN_MS:

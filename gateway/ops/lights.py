@@ -7,7 +7,8 @@ the supervisor found by asking; a dependency that nobody needs just now is asked
 from typing import Final
 
 from gateway.core.light import INDEX, REASONS, Reason, worst
-from gateway.ops.readings import Reading, Seating
+from gateway.ops.readings import Gauges, Reading, Seating
+from gateway.pacer import State
 
 SILENT_S: Final = 1.5  # three beats: a worker that misses one is busy
 ENDED_SHOWN_S: Final = 5.0  # its successor serves within a second: nobody would see the light
@@ -18,10 +19,11 @@ Lights = dict[str, Reason]
 
 def lights(reading: Reading) -> Lights:
     """One for each of metrics.DEPENDENCIES."""
+    speaking = _speaking(reading)
     return {
         "workers": REASONS[INDEX[_workers(reading)]],
-        "kafka": worst([*(gauges.kafka_reason for gauges in reading.gauges), INDEX[reading.probed.kafka]]),
-        "redis": worst([*(gauges.redis_reason for gauges in reading.gauges), INDEX[reading.probed.redis]]),
+        "kafka": worst([*(gauges.kafka_reason for gauges in speaking), INDEX[reading.probed.kafka]]),
+        "redis": worst([*(gauges.redis_reason for gauges in speaking), INDEX[reading.probed.redis]]),
         "room": REASONS[INDEX[_room(reading)]],
         "spool": REASONS[INDEX["no-spool"]],
     }
@@ -63,5 +65,15 @@ def _room(reading: Reading) -> str:
     state = reading.room.state
     if state.sign is None:
         return "room-away" if state.is_away else "not-asked"
-    is_away = state.is_away or state.age_s > SIGN_OLD_S or any(gauges.is_room_away for gauges in reading.gauges)
-    return "room-away" if is_away else "room-ok"
+    is_well = is_fresh(state) and not any(gauges.is_room_away for gauges in _speaking(reading))
+    return "room-ok" if is_well else "room-away"
+
+
+def is_fresh(state: State) -> bool:
+    """Whether the room's sign is of now."""
+    return not state.is_away and state.age_s <= SIGN_OLD_S
+
+
+def _speaking(reading: Reading) -> list[Gauges]:
+    """Of workers that beat: what one said before it froze is no news of anybody else."""
+    return [gauges for one, gauges in zip(reading.readiness.workers, reading.gauges, strict=True) if not is_silent(one)]

@@ -3,12 +3,14 @@
 Decided here: what is read of the board.  Not decided here: what follows from it (status.py).
 """
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from gateway.board import Board, Totals
 from gateway.config import Room
 from gateway.ops.frame import Machine
 from gateway.pacer import State
+
+STATES: Final = ("stopped", "starting", "serving", "draining")  # of a worker, as it posts them
 
 
 class Seating(NamedTuple):

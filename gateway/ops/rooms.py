@@ -41,7 +41,7 @@ class RoomCalls:
     Args:
         settings: those in force, as a reload may change them.
         pacer: None where no room is named: every room is unknown then.
-        screen: hears what was said, and what was refused.
+        screen: hears what was refused.
     """
 
     def __init__(self, settings: Callable[[], config.Room], pacer: Pacer | None, access: Access, screen: Screen, slot: Slot) -> None:
@@ -61,9 +61,9 @@ class RoomCalls:
             raise
 
     def refused(self, request: web.Request, refusal: Refusal) -> None:
-        """Count it, and log it: once a second, or who guesses tokens fills the disk."""
+        """Count it, and log it."""
         self._results["refused"].add()
-        if self._screen.happened("act-refused", code=refusal.problem.code):
+        if self._screen.refused(refusal.problem.code):
             logs.warning("an operator's call is refused", who=request.remote, call=f"{request.method} {request.path}", code=refusal.problem.code)
 
     async def _answer(self, request: web.Request) -> web.Response:
@@ -83,7 +83,6 @@ class RoomCalls:
             raise Refusal("internal", "an error that is ours; the act may be in force", members={"outcome": "unknown"}) from exc
         if isinstance(said, act.Fault):
             raise _invalid([said])
-        self._screen.told(said.acts.version, asked.reason)
         self._results["applied" if said.is_applied else "kept"].add()
         return self._told(said, pacer.state)
 

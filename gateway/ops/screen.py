@@ -28,7 +28,6 @@ from gateway.ops.events import Events
 from gateway.ops.fleet import Fleet
 from gateway.ops.frame import POINT, Frame, Point, point
 from gateway.ops.history import History
-from gateway.ops.lights import Lights, lights
 from gateway.ops.readings import Probed, Readiness, Reading, RoomReading
 from gateway.ops.status import Fold
 from gateway.ops.stream import Viewers, event
@@ -38,7 +37,8 @@ PERIOD_S: Final = 1.0
 SOONEST_S: Final = 0.25  # between two frames: acts in a row are shown together
 LATEST_S: Final = 1.25  # the room's sign is late: its store may be away
 _GREETING_MS: Final = 600_000  # a new viewer is told the last ten minutes ..
-_GREETING_POINTS: Final = 120  # .. in so many points; it may ask /api/history for the others
+_GREETING_POINTS: Final = 120  # .. in so many points, and one that comes back what it missed ..
+_MISSED_POINTS: Final = 600  # .. in so many; /api/history has the others
 _GREETING_ENTRIES: Final = 100
 _RETRY_MS: Final = 1_000
 
@@ -76,6 +76,7 @@ class Screen:
         self._resident = Resident()
         self._told_seq = 0  # the newest entry that viewers know
         self._acts: Acts | None = None
+        self._refused_s: dict[str, float] = {}  # by code, of which there are a few: when one was written down
         self._said = (0, "")  # version and reason of the last act that was said here
         self._news = asyncio.Event()
         self.events = Events()
@@ -105,17 +106,22 @@ class Screen:
         """The room's sign is new: show it."""
         self._news.set()
 
-    def happened(self, kind: str, **members: object) -> bool:
-        """Write down what the supervisor saw; False: that was said a moment ago."""
-        return self.events.add(self.now_ms(), kind, **members)
+    def happened(self, kind: str, **members: object) -> None:
+        """Write down what the supervisor saw."""
+        self.events.add(self.now_ms(), kind, **members)
+
+    def refused(self, code: str) -> bool:
+        """Write down a refused call; False: one for the same reason is less than a second old, and who guesses tokens fills no disk."""
+        now_s = self._clock.monotonic_s()
+        if now_s - self._refused_s.get(code, -math.inf) < 1.0:
+            return False
+        self._refused_s[code] = now_s
+        self.happened("act-refused", code=code)
+        return True
 
     def told(self, act_version: int, reason: str) -> None:
         """Why the act with this version was said; what it changed is seen when the frame is made."""
         self._said = (act_version, reason)
-
-    def lights(self) -> Lights:
-        """As of now."""
-        return lights(self.reading())
 
     def reading(self) -> Reading:
         """Everything, as it stands now."""
@@ -138,10 +144,11 @@ class Screen:
     def greeting(self, last_id: int | None) -> bytes:
         """What a new viewer is told."""
         if last_id is None:
-            points = _thinned(self.history.since(self.now_ms() - _GREETING_MS))
+            points = _thinned(self.history.since(self.now_ms() - _GREETING_MS), _GREETING_POINTS)
             entries = self.events.last(_GREETING_ENTRIES)
         else:
-            points, entries = self.history.since(last_id), self.events.since(last_id)
+            points = _thinned(self.history.since(last_id), _MISSED_POINTS)
+            entries = self.events.since(last_id)[-_GREETING_ENTRIES:]
         said = [b"retry: %d\n\n" % _RETRY_MS, event("history", table(points)), event("log", _encode({"entries": entries}))]
         if self.frame is not None:
             said.append(event("status", _encode(self.frame), self.frame.at_ms))
@@ -222,9 +229,9 @@ def _or_nan(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _thinned(points: list[Point]) -> list[Point]:
-    """At most _GREETING_POINTS of them, the newest among them."""
-    step = -(-len(points) // _GREETING_POINTS) or 1
+def _thinned(points: list[Point], most: int) -> list[Point]:
+    """At most so many of them, evenly, the newest among them."""
+    step = -(-len(points) // most) or 1
     return points[::-1][::step][::-1]
 
 

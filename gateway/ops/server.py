@@ -10,6 +10,7 @@
 Dependencies are lights in its body, not readiness: a gateway that refuses politely is worth more than none.
 """
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
@@ -18,18 +19,23 @@ import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from gateway import logs
 from gateway.acts import Audit
 from gateway.board import Board
 from gateway.errors import Refusal
 from gateway.ops.access import Access, check_site, cookie
 from gateway.ops.assets import PAGE, Assets
 from gateway.ops.exposition import Exposition
+from gateway.ops.lights import lights as lights_of
 from gateway.ops.lights import shown
 from gateway.ops.rooms import BODY_BYTES_MAX, PATH, RoomCalls, body_of
 from gateway.ops.screen import Screen, table
+from gateway.ops.stream import VIEWERS_MAX
 from gateway.reply import PROBLEM_JSON, problem_json
 
 _KEEPALIVE_S: Final = 75.0  # scrapers come every 15 or 30 s; aiohttp would keep a forgotten connection for an hour
+CONNECTIONS_MAX: Final = VIEWERS_MAX + 500  # viewers, and those who scrape, look and act; who only connects takes nobody's descriptors
+_SHUTDOWN_S: Final = 2.0  # for answers on their way; streams are ended
 _HISTORY_S: Final = 600
 _HISTORY_S_MAX: Final = 86_400
 _AUDIT: Final = 100
@@ -50,6 +56,8 @@ class OpsPort:
         self._access = access
         self._audit = audit
         self._assets = Assets()
+        self._runner: web.AppRunner | None = None
+        self._listener: asyncio.Server | None = None
 
     def application(self) -> web.Application:
         """All of it."""
@@ -72,7 +80,24 @@ class OpsPort:
 
     def runner(self) -> web.AppRunner:
         """The same, ready to be given an address."""
-        return web.AppRunner(self.application(), access_log=None, keepalive_timeout=_KEEPALIVE_S)
+        return web.AppRunner(self.application(), access_log=None, keepalive_timeout=_KEEPALIVE_S, shutdown_timeout=_SHUTDOWN_S)
+
+    async def open(self, host: str, port: int) -> int:
+        """Answer there; returns the port, which 0 leaves to the system.  Raises OSError."""
+        self._runner = self.runner()
+        await self._runner.setup()
+        server = self._runner.server
+        assert server is not None  # it is set up
+        self._listener = await asyncio.get_running_loop().create_server(capped(server, CONNECTIONS_MAX), host, port)
+        bound: int = self._listener.sockets[0].getsockname()[1]
+        return bound
+
+    async def close(self) -> None:
+        """Answer what was asked, and no more."""
+        if self._listener is not None:
+            self._listener.close()
+        if self._runner is not None:
+            await self._runner.cleanup()
 
     # Open
 
@@ -80,9 +105,10 @@ class OpsPort:
         return _json({"live": True})
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        now = self._screen.reading().readiness
+        reading = self._screen.reading()
+        now = reading.readiness
         workers = [{"worker": one.worker, "state": one.state, "starts": one.starts} for one in now.workers]
-        lights = {name: shown(reason) for name, reason in self._screen.lights().items()}
+        lights = {name: shown(reason) for name, reason in lights_of(reading).items()}
         return _json({"ready": not now.why, "why": now.why or None, "workers": workers, "lights": lights}, 503 if now.why else 200)
 
     async def _metrics(self, _: web.Request) -> web.Response:
@@ -123,7 +149,7 @@ class OpsPort:
     async def _entries(self, request: web.Request) -> web.Response:
         self._access.check(request)
         count = _number(request, "limit", _AUDIT, _AUDIT_MAX)
-        return _json({"entries": self._audit.last(count)})
+        return _json({"entries": await asyncio.to_thread(self._audit.last, count)})
 
     async def _sign_in(self, request: web.Request) -> web.Response:
         try:
@@ -141,22 +167,48 @@ class OpsPort:
         return web.Response(status=204, headers={"Set-Cookie": cookie(self._access.session(), is_secure=_is_tls(request))})
 
     async def _sign_out(self, request: web.Request) -> web.Response:
-        check_site(request)
+        try:
+            check_site(request)
+        except Refusal as refusal:
+            self._rooms.refused(request, refusal)
+            raise
         return web.Response(status=204, headers={"Set-Cookie": cookie("", is_secure=_is_tls(request))})
 
 
 _JSON: Final = {"Content-Type": "application/json"}
 
 
+class _TooMany(asyncio.Protocol):
+    """A connection that is ended as it comes."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport), transport
+        transport.abort()
+
+
+def capped(server: web.Server, most: int) -> Callable[[], asyncio.BaseProtocol]:
+    """The same, for so many connections at once: silent ones would leave this process without a descriptor for its own work."""
+    return lambda: server() if len(server.connections) < most else _TooMany()
+
+
 @web.middleware
 async def _refusals(request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.StreamResponse:
     try:
         return await handler(request)
-    except Refusal as refusal:
-        headers = {"Content-Type": PROBLEM_JSON, **dict(refusal.headers)}
-        if refusal.retry_after_s is not None:
-            headers["Retry-After"] = str(refusal.retry_after_s)
-        return web.Response(status=refusal.problem.status, body=problem_json(refusal), headers=headers)
+    except Refusal as exc:
+        refusal = exc
+    except web.HTTPException as exc:  # aiohttp's own: no such path, no such method
+        if exc.status < 400:
+            raise
+        code = {404: "not-found", 405: "method-not-allowed", 413: "body-too-large"}.get(exc.status, "bad-request")
+        refusal = Refusal(code, exc.reason, headers=[("Allow", exc.headers["Allow"])] if "Allow" in exc.headers else ())
+    except Exception as exc:  # noqa: BLE001 - the last door: else aiohttp answers, and nobody hears of it
+        logs.error("an operator's call failed", exc=exc, call=f"{request.method} {request.path}")
+        refusal = Refusal("internal", "an error that is ours")
+    headers = {"Content-Type": PROBLEM_JSON, **dict(refusal.headers)}
+    if refusal.retry_after_s is not None:
+        headers["Retry-After"] = str(refusal.retry_after_s)
+    return web.Response(status=refusal.problem.status, body=problem_json(refusal), headers=headers)
 
 
 async def _sign(_: web.Request, response: web.StreamResponse) -> None:

@@ -6,7 +6,7 @@ error budget, when places were given) is kept in `Fold`.  The lights are lights.
     rates        counters of now and of five seconds ago; a counter never goes backwards, whatever is killed
     oldest wait  the place that is called next was given when the tail passed it: remembered, so null where
                  that was before this process began
-    bottleneck   the first that applies, from what stops everybody to what bounds the door's rate
+    bottleneck   the first that applies, from what stops everybody to what bounds the door's rate; red before amber
 """
 
 from collections import deque
@@ -18,6 +18,7 @@ from gateway.core.light import Colour, Reason
 from gateway.core.place import people_ahead, people_in_line, wait_s
 from gateway.core.sign import Sign
 from gateway.ops import rates
+from gateway.ops.fleet import SHOWN_MAX
 from gateway.ops.frame import (
     VERSION,
     Bottleneck,
@@ -32,7 +33,7 @@ from gateway.ops.frame import (
     Unacked,
     WorkerNumbers,
 )
-from gateway.ops.lights import Lights, is_silent, lights, not_able
+from gateway.ops.lights import Lights, is_fresh, is_silent, lights, not_able
 from gateway.ops.readings import Reading, RoomReading
 
 WINDOW_S: Final = 5.0
@@ -97,7 +98,8 @@ class Fold:
             SupervisorNumbers(round(reading.cpu, 3), _mb(reading.memory_bytes)),
             reading.viewers,
             reading.machine,
-            reading.machines,
+            reading.machines[:SHOWN_MAX],
+            len(reading.machines),
         )
 
     def _remember(self, reading: Reading) -> Past:
@@ -132,7 +134,7 @@ class Fold:
     def _room(self, room: RoomReading, reading: Reading, past: Past) -> RoomNumbers:
         settings, state = room.settings, room.state
         sign, acts = state.sign, state.acts
-        span_s = max(reading.now_s - past.now_s, 1e-9)
+        through_per_s, joins_per_s = _moved(sign, past.sign) if sign and past.sign and is_fresh(state) else (None, None)
         p50_s, p90_s = wait_s(sign, people_ahead(sign, sign.tail)) if sign else (None, None)
         return RoomNumbers(
             settings.name,
@@ -153,8 +155,8 @@ class Fold:
             acts.told_per_s,
             sign.pace.reason.value if sign else "",
             sign.pace.since_us // 1_000 if sign else None,
-            _rounded(max(sign.passes - past.sign.passes, 0) / span_s) if sign and past.sign else None,
-            _rounded(max(sign.tail - past.sign.tail, 0) / span_s) if sign and past.sign else None,
+            through_per_s,
+            joins_per_s,
             _rounded(sign.leaving_per_s * people_in_line(sign)) if sign else None,
             state.lag,
             settings.lag_target,
@@ -191,12 +193,13 @@ def _limits(reading: Reading, found: Lights, room: RoomNumbers | None, traffic: 
     """All that limits, what stops everybody first."""
     if reading.readiness.why:
         yield Bottleneck(_WHY[reading.readiness.why])
+    if found["workers"].code == "no-worker":
+        yield Bottleneck("no-worker")
+    yield from (Bottleneck(code, found[name].code) for name, code in _LIGHTS if found[name].colour is Colour.RED)
     if found["workers"].colour is not Colour.GREEN:
         seating = not_able(reading.readiness.workers)
         yield Bottleneck("worker", found["workers"].code, seating.worker if seating else None)
-    for name, code in _LIGHTS:
-        if found[name].colour >= Colour.AMBER:
-            yield Bottleneck(code, found[name].code)
+    yield from (Bottleneck(code, found[name].code) for name, code in _LIGHTS if found[name].colour is Colour.AMBER)
     if room is not None and room.state != "open":
         yield Bottleneck(room.state)
     if traffic.shed_per_s > 0:
@@ -225,6 +228,12 @@ def _workers(reading: Reading) -> list[WorkerNumbers]:
         )
         for one, gauges in zip(reading.readiness.workers, reading.gauges, strict=True)
     ]
+
+
+def _moved(sign: Sign, before: Sign) -> tuple[float, float]:
+    """People through and people who joined, a second, between two signs; by the store's clock, so an outage is no rush afterwards."""
+    span_s = max((sign.at_us - before.at_us) / 1e6, WINDOW_S / 5)
+    return round(max(sign.passes - before.passes, 0) / span_s, 3), round(max(sign.tail - before.tail, 0) / span_s, 3)
 
 
 def _state(sign: Sign | None, room: RoomReading) -> RoomState:

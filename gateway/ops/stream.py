@@ -26,7 +26,6 @@ from gateway.errors import Refusal
 VIEWERS_MAX: Final = 2_000
 BEHIND_BYTES_MAX: Final = 262_144  # a minute of frames of 4 kB
 UNSEEN_MS: Final = 20_000
-_GREETING_S: Final = 10.0  # for the history, which is the most that is ever sent at once
 _RETRY_AFTER_S: Final = 10
 HEADERS: Final = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
@@ -53,7 +52,6 @@ class Viewers:
         self._greeting = greeting
         self._dropped = slot.counters_by("sluicegate_viewers_dropped_total")
         self._viewers: dict[asyncio.Transport, asyncio.Event] = {}
-        self._arriving = 0
         self._is_closing = False
 
     def __len__(self) -> int:
@@ -63,16 +61,18 @@ class Viewers:
         """One viewer, until it or we end it.  Raises Refusal: there are too many, or its HTTP has no streams."""
         if request.version < HttpVersion11:
             raise Refusal("bad-request", "want HTTP/1.1")
-        if self._is_closing or len(self._viewers) + self._arriving >= VIEWERS_MAX:
+        if self._is_closing or len(self._viewers) >= VIEWERS_MAX:
             self._dropped["full"].add()
             raise Refusal("overloaded", f"{VIEWERS_MAX} look at the screen already", retry_after_s=_RETRY_AFTER_S)
-        self._arriving += 1
-        try:
-            response, transport = await self._greet(request)
-        finally:
-            self._arriving -= 1
-        if transport is None or self._is_closing:
+        response = web.StreamResponse(headers=HEADERS)
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        transport = request.transport
+        if transport is None or transport.is_closing() or self._is_closing:
             return response
+        _watch_for_death(transport)
+        # Greeted and written down in one step: nothing is said in between, to the others alone.
+        transport.write(chunk(self._greeting(last_id(request))))
         gone = self._viewers[transport] = asyncio.Event()
         try:
             await gone.wait()
@@ -80,27 +80,6 @@ class Viewers:
             self._viewers.pop(transport, None)
             transport.abort()  # there is no end of a stream: who lives connects again
         return response
-
-    async def _greet(self, request: web.Request) -> tuple[web.StreamResponse, asyncio.Transport | None]:
-        """Headers and what it missed.  No transport: it has gone already, or did not take it in time."""
-        response = web.StreamResponse(headers=HEADERS)
-        response.enable_chunked_encoding()
-        transport = request.transport
-        try:
-            async with asyncio.timeout(_GREETING_S):
-                await response.prepare(request)
-                if transport is None or transport.is_closing():
-                    return response, None
-                _watch_for_death(transport)
-                await response.write(self._greeting(last_id(request)))
-        except TimeoutError:
-            self._dropped["slow"].add()
-            if transport is not None:
-                transport.abort()
-            return response, None
-        except ConnectionError:
-            return response, None
-        return response, transport
 
     def send(self, text: bytes) -> None:
         """To everybody, now; who is too far behind is let go."""
@@ -114,17 +93,21 @@ class Viewers:
             else:
                 transport.write(framed)
 
-    async def close(self, _: object = None) -> None:
-        """Let everybody go: the process ends."""
-        self._is_closing = True
+    def let_go(self) -> None:
+        """End every stream: who still may look is back within a second."""
         for gone in self._viewers.values():
             gone.set()
 
+    async def close(self, _: object = None) -> None:
+        """Let everybody go, and nobody in: the process ends."""
+        self._is_closing = True
+        self.let_go()
+
 
 def last_id(request: web.Request) -> int | None:
-    """Of the last event that a viewer saw: what the browser says, or the page where the browser has given up."""
-    text = request.headers.get("Last-Event-ID") or request.query.get("last", "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 15 else None
+    """Of the last event that a viewer saw: what the browser says, or the page where the browser has given up; the newer of the two."""
+    told = (request.headers.get("Last-Event-ID", ""), request.query.get("last", ""))
+    return max((int(text) for text in told if text.isascii() and text.isdigit() and len(text) <= 15), default=None)
 
 
 def _watch_for_death(transport: asyncio.Transport) -> None:

@@ -10,7 +10,7 @@ import pytest
 from gateway.core.light import REASONS
 from gateway.core.pace import Reason
 from gateway.errors import PROBLEMS
-from gateway.ops.server import STATES
+from gateway.ops.readings import STATES
 
 PAGE: Final = Path(__file__).parents[2] / "gateway/ops/dashboard"
 WORDS: Final[dict[str, dict[str, str]]] = json.loads((PAGE / "words.json").read_text(encoding="utf-8"))

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.core.pace import Reason
-from gateway.ops.events import KEPT, Events, changes
+from gateway.ops.events import KEPT, REFUSALS_KEPT, Events, changes
 from gateway.ops.readings import Readiness
 from tests.ops.test_status import Screening, _waiting
 from tests.screens import WELL, room, seating
@@ -16,16 +16,25 @@ def test_entries_are_numbered_and_bounded() -> None:
     assert (events.seq, len(events.last(10**6)), events.last(1)[0]["seq"]) == (KEPT + 10, KEPT, KEPT + 10)
     assert [entry["seq"] for entry in events.after(KEPT + 7)] == [KEPT + 8, KEPT + 9, KEPT + 10]
     assert events.after(KEPT + 10) == events.last(0) == []
-    assert [entry["worker"] for entry in events.since((KEPT + 7) * 1_000)] == [KEPT + 8, KEPT + 9]
+    assert [entry["worker"] for entry in events.since((KEPT + 8) * 1_000)] == [KEPT + 8, KEPT + 9]
 
 
-def test_the_same_within_a_second_is_written_down_once() -> None:
+def test_refusals_push_nobody_else_out() -> None:
+    """Whoever reaches the port can have some."""
     events = Events()
-    assert events.add(0, "act-refused", code="token-invalid")
-    assert not events.add(999, "act-refused", code="token-invalid")
-    assert events.add(999, "act-refused", code="cross-site")
-    assert events.add(1_000, "act-refused", code="token-invalid")
-    assert events.add(2_000, "act-refused", code="token-invalid")
+    events.add(0, "reloaded")
+    for number in range(5_000):
+        events.add(number, "act-refused", code="token-invalid")
+    for number in range(KEPT - REFUSALS_KEPT - 1):
+        events.add(5_000 + number, "worker-started", worker=0)
+    kinds = [entry["kind"] for entry in events.last(10**6)]
+    assert (len(kinds), kinds[0], kinds.count("act-refused")) == (KEPT, "reloaded", REFUSALS_KEPT)
+    for number in range(KEPT):
+        events.add(9_000 + number, "worker-started", worker=0)
+    assert [entry["kind"] for entry in events.last(10**6)] == ["worker-started"] * KEPT
+    for number in range(2 * REFUSALS_KEPT):
+        events.add(20_000 + number, "act-refused", code="token-invalid")
+    assert [entry["kind"] for entry in events.last(10**6)].count("act-refused") == REFUSALS_KEPT
 
 
 @pytest.mark.parametrize(("kind", "members"), [("nothing", {}), ("light", {}), ("started", {"worker": 1}), ("worker-ended", {"worker": 1})])

@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from devstack import Devstack
-from gateway.ops.fleet import KEPT_S, MACHINES_MAX, Fleet, RedisTown, heard, machine_name, summary
+from gateway.ops.fleet import KEPT_S, MACHINES_MAX, NAME_MAX, Fleet, RedisTown, heard, machine_name, summary
 from ratelimit.redis_pool import Pool
 from ratelimit.store import StoreAway
 from tests.ops.test_status import Screening
@@ -21,7 +21,7 @@ def test_a_frame_is_summed_up_in_a_line() -> None:
     seen.requests("syncs", "202", 50)
     said = summary(seen.frame(probed=WELL._replace(kafka="kafka-away")), "there:1")
     assert (said.name, said.ready, said.able, said.workers, said.accepted_per_s) == ("there:1", True, 2, 2, 50.0)
-    assert said.lights == {"workers": "green", "kafka": "red", "redis": "green", "room": "grey", "spool": "grey"}
+    assert said.lights == {"kafka": "red"}
     assert len(msgspec.json.encode(said)) < 300
 
 
@@ -41,13 +41,27 @@ async def test_machines_hear_of_each_other_and_not_of_themselves() -> None:
 def test_what_cannot_be_read_is_passed_over() -> None:
     """A machine of another version, or somebody else's key."""
     good = msgspec.json.encode(summary(Screening().frame(), "a:1"))
-    told = [(5, good), (1, b"{"), (1, b"\xff"), (1, b"{}"), (1, good + b" " * 2_000)]
+    named = [msgspec.structs.replace(summary(Screening().frame(), name), lights=lights) for name, lights in (("n" * 65, {}), ("b:1", {"x": "red"}))]
+    odd = [b"{", b"\xff", b"{}", good + b" " * 2_000, b'{"x":' + b"[" * 1_000, *map(msgspec.json.encode, named)]
+    told = [(5, good), *((1, text) for text in odd)]
     assert [(machine.name, machine.age_ms) for machine in heard(told)] == [("a:1", 5)]
+
+
+async def test_those_in_trouble_come_first_and_a_frame_names_a_few() -> None:
+    town = FakeTown()
+    for number in range(12):
+        probed = WELL._replace(kafka="kafka-away") if number == 7 else WELL
+        await Fleet(town, f"m{number:02}:1").say(Screening().frame(probed=probed))
+    here = Fleet(town, "here:1")
+    await here.say(Screening().frame())
+    assert [machine.name for machine in here.others][:3] == ["m07:1", "m00:1", "m01:1"]
+    frame = Screening().frame(machines=here.others)
+    assert (len(frame.machines), frame.machines_heard) == (8, 12)
 
 
 def test_two_on_one_host_have_two_names() -> None:
     assert machine_name(8081) != machine_name(8082)
-    assert len(machine_name(65_535)) <= 70
+    assert len(machine_name(65_535)) <= NAME_MAX
 
 
 # In a real Redis
@@ -72,7 +86,10 @@ async def test_who_says_nothing_is_forgotten(town: RedisTown, stack: Devstack) -
     pool = Pool(stack.redis.url, connect_timeout_s=5, give_up_s=5)
     await town.say("b:1", b"two")
     key = town._key
-    await pool.talk(lambda line: line.ask(("HSET", key, "old:1", "1769519405000 long ago", "odd:1", "no time")))
+    time = await pool.talk(lambda line: line.ask(("TIME",)))
+    now_ms = int(time[0]) * 1_000
+    late, ahead = f"{now_ms - int(KEPT_S * 1_000) - 1_000} late", f"{now_ms + 3_600_000} the clock stepped back"
+    await pool.talk(lambda line: line.ask(("HSET", key, "old:1", "1769519405000 long ago", "odd:1", "no time", "late:1", late, "ahead:1", ahead)))
     assert [text for _, text in await town.say("a:1", b"one")] == [b"two"]
     assert sorted(await pool.talk(lambda line: line.ask(("HKEYS", key)))) == [b"a:1", b"b:1"]
     assert 0 < await pool.talk(lambda line: line.ask(("PTTL", key))) <= KEPT_S * 1_000

@@ -40,7 +40,15 @@ def test_one_point_a_second() -> None:
     assert [point[0] for point in history.since(-1)] == [0, 1_000, 2_500]
 
 
-def test_a_clock_that_stepped_back_begins_anew() -> None:
+def test_a_clock_that_stepped_back_a_little_is_waited_for() -> None:
+    history = filled(100)
+    for second in range(70, 103):
+        history.add((BEGAN_MS + 1_000 * second, -second))
+    assert [point[1] for point in history.since(BEGAN_MS + 97_000)] == [98, 99, -100, -101, -102]
+    assert len(history) == 103
+
+
+def test_a_clock_that_stepped_back_an_hour_begins_anew() -> None:
     history = filled(SECONDS_KEPT + 50)
     history.add((BEGAN_MS - 5_000, 0))
     assert history.since(0) == [(BEGAN_MS - 5_000, 0)]

@@ -54,7 +54,13 @@ def test_redis_too() -> None:
     ],
 )
 def test_workers(workers: list[Seating], why: str, wanted: str) -> None:
-    assert lights(reading(board_seeing("ok"), readiness=Readiness(why, workers)))["workers"].code == wanted
+    assert lights(reading(board_seeing(*["ok"] * len(workers)), readiness=Readiness(why, workers)))["workers"].code == wanted
+
+
+def test_what_a_frozen_worker_said_last_is_no_news_of_kafka() -> None:
+    board = board_seeing("connecting", "ok")
+    assert lights(reading(board, readiness=Readiness("", [seating(0, silent_s=3.0), seating(1)])))["kafka"].code == "ok"
+    assert lights(reading(board))["kafka"].code == "connecting"
 
 
 def test_the_first_in_trouble_is_named() -> None:
@@ -76,8 +82,9 @@ def test_the_lines_store() -> None:
     ]
     for seen, wanted in rows:
         assert lights(reading(board, room=seen))["room"].code == wanted
-    board.slots[0].gauge("sluicegate_room_away").set(1)
-    assert lights(reading(board, room=room(sign)))["room"].code == "room-away"
+    two = board_seeing("ok", "ok")
+    two.slots[1].gauge("sluicegate_room_away").set(1)
+    assert lights(reading(two, room=room(sign)))["room"].code == "room-away"
 
 
 def test_a_light_is_shown_with_its_reason_in_words() -> None:

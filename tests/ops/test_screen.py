@@ -1,6 +1,7 @@
 """The heart of the screen: when a frame is made, and where it goes."""
 
 import asyncio
+import json
 import math
 from pathlib import Path
 
@@ -53,6 +54,27 @@ def test_an_act_of_another_machines_operator_is_shown_too(tmp_path: Path) -> Non
     acts = [entry for entry in desk.screen.events.last(99) if entry["kind"] == "act"]
     assert [(act["version"], act["changed"], act["reason"]) for act in acts] == [(2, {"is_paused": (False, True)}, "")]
     assert "room-state" in kinds(desk)
+
+
+def test_viewers_and_cores_are_posted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    used_s = iter([10.0, 10.5, 10.75])
+    monkeypatch.setattr("gateway.ops.screen.cpu_s", lambda: next(used_s))
+    desk = Desk(tmp_path)
+    desk.screen.viewers._viewers = dict.fromkeys(range(3))  # type: ignore[assignment, arg-type]
+    monkeypatch.setattr(desk.screen.viewers, "send", lambda _: None)
+    desk.clock.advance(1)
+    desk.second()
+    gauge = desk.board.supervisor.gauge
+    assert (gauge("sluicegate_viewers").value, gauge("sluicegate_supervisor_cpu_ratio").value) == (3, 0.25)
+
+
+def test_the_newest_hundred_missed_entries_are_told(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    for number in range(300):
+        desk.screen.happened("worker-started", worker=number)
+    for last in (None, 0):
+        told = json.loads(desk.screen.greeting(last).split(b"data: ")[2].split(b"\n")[0])["entries"]
+        assert [entry["worker"] for entry in told] == list(range(200, 300))
 
 
 def test_acts_on_disk_at_the_start_are_no_news(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Health: this process answers or it does not; what it depends on are lights.  And who gets which page."""
 
+import asyncio
+import contextlib
 import json
 import math
 from pathlib import Path
@@ -173,6 +175,90 @@ async def test_sessions_that_are_refused_are_logged(
     assert TOKEN not in caplog.text
 
 
+async def test_a_session_cannot_be_made_to_last(tmp_path: Path) -> None:
+    async with Desk(tmp_path, is_open=False).client() as client:
+        async with client.post("/api/session", json={"token": TOKEN}) as got:
+            ends, _, proof = got.headers["Set-Cookie"].partition(";")[0].partition("=")[2].partition(".")
+        client.session.cookie_jar.clear()
+        for later in (int(ends) + 1, int(ends) + 10**6):
+            async with client.get("/api/status", headers={"Cookie": f"{COOKIE}={later}.{proof}"}) as got:
+                assert got.status == 401
+
+
+@pytest.mark.parametrize("origin", ["http://127.0.0.1:1", "http://[", "null", "http://127.0.0.1", "http://evil.example"])
+async def test_nobody_elsewhere_signs_an_operator_out(tmp_path: Path, caplog: pytest.LogCaptureFixture, origin: str) -> None:
+    async with Desk(tmp_path).client() as client, client.delete("/api/session", headers={"Origin": origin}) as got:
+        assert (got.status, (await got.json(content_type=None))["code"]) == (403, "cross-site")
+    assert "an operator's call is refused" in caplog.text
+
+
+@pytest.mark.parametrize("host", ["[", "evil.example@127.0.0.1", "127.0.0.1#evil", "[::1]evil:80", "[::1", "127.0.0.1:x", "a b", "127.0.0.1:123456"])
+async def test_a_host_that_is_none_is_not_ours(tmp_path: Path, host: str) -> None:
+    async with Desk(tmp_path).client() as client, client.get("/api/status", headers={"Host": host}) as got:
+        assert (got.status, got.content_type) == (401, "application/problem+json")
+
+
+async def test_an_address_is_nobody_elses_name(tmp_path: Path) -> None:
+    """Through a tunnel or a forwarded port; no page elsewhere can have an address for its name."""
+    async with Desk(tmp_path).client() as client, client.get("/api/status", headers={"Host": "10.0.0.5:8081"}) as got:
+        assert got.status == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [("GET", "/nowhere", 404, "not-found"), ("POST", "/livez", 405, "method-not-allowed"), ("PUT", "/api/session", 405, "method-not-allowed")],
+)
+async def test_every_refusal_is_a_problem(tmp_path: Path, method: str, path: str, status: int, code: str) -> None:
+    async with Desk(tmp_path).client() as client, client.request(method, path) as got:
+        assert (got.status, got.content_type, (await got.json(content_type=None))["code"]) == (status, "application/problem+json", code)
+        assert ("Allow" in got.headers) == (status == 405)
+
+
+async def test_a_bug_is_logged_and_is_a_problem(tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(tmp_path)
+
+    def broken(_: int) -> None:
+        raise PermissionError("secret")
+
+    monkeypatch.setattr(desk.port._audit, "last", broken)
+    async with desk.client() as client, client.get("/api/audit", headers=BEARER) as got:
+        assert (got.status, (await got.json(content_type=None))["code"]) == (500, "internal")
+    assert "an operator's call failed" in caplog.text
+
+
+async def test_who_only_connects_takes_nobodys_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.ops.server.CONNECTIONS_MAX", 5)
+    desk = Desk(tmp_path)
+    port = await desk.port.open("127.0.0.1", 0)
+    silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5)]
+    await asyncio.sleep(0.05)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    with contextlib.suppress(ConnectionError):
+        assert await reader.read() == b""
+    silent[0][1].close()
+    await silent[0][1].wait_closed()
+    async with asyncio.timeout(20):
+        while True:  # its end is noticed in a moment
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            with contextlib.suppress(ConnectionError):
+                writer.write(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                if (await reader.readline()).startswith(b"HTTP/1.1 200"):
+                    break
+    for _, one in (*silent, (reader, writer)):
+        one.close()
+    await desk.port.close()
+
+
+async def test_a_port_that_is_taken_is_an_error_and_closing_it_harmless(tmp_path: Path) -> None:
+    one, two = Desk(tmp_path), Desk(tmp_path)
+    port = await one.port.open("127.0.0.1", 0)
+    with pytest.raises(OSError, match=r"."):
+        await two.port.open("127.0.0.1", port)
+    await two.port.close()
+    await one.port.close()
+
+
 @pytest.mark.parametrize("cookie", ["", "1.x", "x.y", "99999999999", "99999999999.", "99999999999.é", "9" * 400 + ".x", "-1.x", "١.x"])
 async def test_a_forged_session_is_none(tmp_path: Path, cookie: str) -> None:
     async with Desk(tmp_path, is_open=False).client() as client, client.get("/api/status", headers={"Cookie": f"{COOKIE}={cookie}"}) as got:
@@ -205,6 +291,8 @@ async def test_the_audit_is_for_who_may_act(tmp_path: Path) -> None:
             assert got.status == 401
         async with client.get("/api/audit?limit=2", headers=BEARER) as got:
             assert (await got.json())["entries"] == [{"reason": "r4"}, {"reason": "r3"}]
+        async with client.get("/api/audit?limit=1001", headers=BEARER) as got:
+            assert got.status == 422
 
 
 async def test_files_of_the_page(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from gateway.core.place import people_in_line
 from gateway.core.sign import Acts, Policy, Sign
 from gateway.core.turn import token_us_of
 from gateway.core.waiting import Room
+from gateway.ops.fleet import summary
 from gateway.ops.frame import POINT, Frame, point
 from gateway.ops.readings import Readiness
 from gateway.ops.status import BOTTLENECKS, Fold
@@ -132,7 +133,11 @@ def test_an_hour_remembers_what_five_minutes_have_forgotten() -> None:
         seen.requests("syncs", "202", 100)
         frame = seen.frame(after_s=10.0)
     assert (frame.slo.answered.burn_5m, frame.slo.answered.burn_1h) == (0.0, 2.0)
-    for _ in range(400):
+    for _ in range(317):  # until 59.5 minutes after
+        seen.requests("syncs", "202", 100)
+        frame = seen.frame(after_s=10.0)
+    assert frame.slo.answered.burn_1h
+    for _ in range(5):
         seen.requests("syncs", "202", 100)
         frame = seen.frame(after_s=10.0)
     assert frame.slo.answered.burn_1h == 0.0
@@ -198,19 +203,28 @@ def test_what_is_remembered_of_joins_is_bounded() -> None:
     assert [tail for _, tail in given_] == sorted(tail for _, tail in given_)
 
 
-def test_people_through_are_counted_from_the_sign() -> None:
+def test_people_through_and_joining_are_counted_from_the_signs_by_their_own_clock() -> None:
     line, seen = Line(), Screening()
     sign = line.sign(1.0)
-    for passes in range(0, 100, 10):
-        frame = seen.frame(sign=sign._replace(passes=passes))
-    assert frame.room is not None
-    assert (frame.room.through_per_s, frame.room.joins_per_s) == (10, 0)
-    for tail in range(0, 1_000, 100):
-        frame = seen.frame(sign=sign._replace(passes=90, tail=tail))
-    assert frame.room is not None
-    assert frame.room.joins_per_s == 100
+
+    def later(seconds: int, after_s: float = 1.0, **changes: Any) -> tuple[float | None, float | None]:
+        told = seen.frame(after_s, sign=sign._replace(at_us=sign.at_us + seconds * US, **changes)).room
+        assert told is not None
+        return told.through_per_s, told.joins_per_s
+
+    found: tuple[float | None, float | None] = (None, None)
+    for second in range(10):
+        found = later(second, passes=10 * second, tail=100 * second)
+    assert [*found] == [10, 100]
+    # Away for a minute, in which nobody knows; then what went on meanwhile is no rush of five seconds.
+    away = seen.frame(60.0, room=room(sign, is_away=True)).room
+    assert away is not None
+    assert [away.through_per_s, away.joins_per_s] == [None, None]
+    through, joins = later(70, passes=600, tail=6_000)
+    assert through == pytest.approx(8.6, abs=2.0)
+    assert joins is not None
     # The store came back older: no negative people.
-    assert seen.frame(sign=sign._replace(passes=3)).room.through_per_s == 0  # type: ignore[union-attr]
+    assert later(71, passes=3, tail=30) == (0, 0)
 
 
 def test_an_act_the_store_does_not_know_yet_is_shown_as_said() -> None:
@@ -220,6 +234,13 @@ def test_an_act_the_store_does_not_know_yet_is_shown_as_said() -> None:
     assert told is not None
     assert (told.state, told.told_per_s, told.message, told.acts_version, told.applied) == ("paused", 3.0, "m", 5, False)
     assert seen.frame(sign=sign, room=room(sign, is_away=True)).room.applied is False  # type: ignore[union-attr]
+
+
+def test_another_machines_newer_act_is_shown_before_ours() -> None:
+    sign = _waiting(Reason.PAUSED, is_paused=True)._replace(acts=Acts(9, is_paused=True))
+    told = Screening().frame(room=room(sign, acts=Acts(5))).room
+    assert told is not None
+    assert told.state == "paused"
 
 
 # What limits most
@@ -251,11 +272,13 @@ TWO: Final = [seating(0), seating(1)]
 DEAD: Final = seating(0, is_ready=False, state="stopped")
 
 LIMITS: Final[list[tuple[str, str, Callable[[Screening], Frame]]]] = [
+    ("kafka", "kafka-away", _limits(readiness=Readiness("", [seating(0, ended_s=1.0), seating(1)]), probed=WELL._replace(kafka="kafka-away"))),
+    ("no-worker", "", _limits(readiness=Readiness("", [seating(0, silent_s=2.0)] * 2), probed=WELL._replace(kafka="kafka-away"))),
     ("starting", "", _limits(readiness=Readiness("starting", TWO))),
     ("draining", "", _limits(readiness=Readiness("draining", TWO))),
     ("no-worker", "", _limits(readiness=Readiness("no worker answers", [DEAD, DEAD]))),
     ("worker", "worker-ended", _limits(readiness=Readiness("", [seating(0, ended_s=2.0), seating(1)]))),
-    ("worker", "worker-silent", _limits(readiness=Readiness("", [seating(0, silent_s=2.0), seating(1)]), probed=WELL._replace(kafka="kafka-away"))),
+    ("worker", "worker-silent", _limits(readiness=Readiness("", [seating(0, silent_s=2.0), seating(1)]), probed=WELL._replace(kafka="kafka-silent"))),
     ("kafka", "kafka-away", _limits(probed=WELL._replace(kafka="kafka-away"))),
     ("kafka", "kafka-silent", _limits(probed=WELL._replace(kafka="kafka-silent", redis="redis-away"))),
     ("room-store", "room-away", _limits(room=room(_waiting(Reason.CONSUMPTION), is_away=True), probed=WELL._replace(redis="redis-away"))),
@@ -327,6 +350,29 @@ def test_a_frame_of_eight_workers_and_a_line_is_small() -> None:
     sign = _waiting(Reason.CONSUMPTION)
     frame = seen.frame(room=room(sign, acts=Acts(version=1_769_519_405_000_000, message="곧 다시 엽니다" * 10)))
     assert len(msgspec.json.encode(frame)) <= 4_096
+
+
+def test_a_frame_with_its_machines_and_a_message_is_small_too() -> None:
+    others = [summary(Screening().frame(probed=WELL._replace(kafka="kafka-away")), f"gateway-{number}.walk.svc:8081") for number in range(64)]
+    seen = Screening(workers=8)
+    frame = seen.frame(room=room(_waiting(Reason.CONSUMPTION), acts=Acts(version=1_769_519_405_000_000, message="곧 다시 엽니다" * 10)), machines=others)
+    assert len(msgspec.json.encode(frame)) <= 4_500
+
+
+def test_what_waits_for_kafka_is_the_oldest_of_all_workers() -> None:
+    seen = Screening(workers=2)
+    for slot, age_s in zip(seen.board.slots, (0.5, 1.25), strict=False):
+        slot.gauge("sluicegate_unacked_age_seconds").set(age_s)
+        slot.gauge("sluicegate_in_flight_bytes").set(1_000)
+    unacked = seen.frame().unacked
+    assert (unacked.age_ms, unacked.bytes) == (1_250.0, 2_000)
+
+
+def test_lag_and_leaving_are_told() -> None:
+    sign = _waiting(Reason.CONSUMPTION)._replace(leaving_per_s=0.01)
+    told = Screening().frame(room=room(sign, lag=130)).room
+    assert told is not None
+    assert (told.lag, told.leaving_per_s) == (130, round(0.01 * people_in_line(sign), 3))
 
 
 def test_a_point_is_what_its_fields_say() -> None:

@@ -84,11 +84,78 @@ async def test_who_comes_back_is_told_what_was_missed_and_no_more(tmp_path: Path
     desk.second()
     desk.screen.happened("reloaded")
     desk.second()
+    desk.screen.happened("reload-failed")
     asked: dict[str, Any] = {"headers": {"Last-Event-ID": str(last)}} if by == "header" else {"params": {"last": str(last)}}
     async with desk.client() as client, client.get("/api/stream", **asked) as answer:
         found = events(answer)
         assert [row[0] for row in (await next_of(found, "history"))["data"]["rows"]] == [last + 1_000, last + 2_000]
-        assert [entry["kind"] for entry in (await next_of(found, "log"))["data"]["entries"]] == ["reloaded"]
+        assert [entry["kind"] for entry in (await next_of(found, "log"))["data"]["entries"]][-2:] == ["reloaded", "reload-failed"]
+
+
+async def test_the_browsers_own_id_is_newer_than_the_pages(tmp_path: Path) -> None:
+    """The page names one when it connects; the browser connects again by itself, and knows a later one."""
+    desk = Desk(tmp_path)
+    for _ in range(10):
+        desk.second()
+    last = desk.screen.now_ms() - 1_000
+    async with desk.client() as client, client.get("/api/stream", params={"last": str(last - 5_000)}, headers={"Last-Event-ID": str(last)}) as answer:
+        assert len((await next_of(events(answer), "history"))["data"]["rows"]) == 1
+
+
+async def test_a_day_that_was_missed_is_told_in_bounds(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    for _ in range(20_000):
+        desk.screen.history.add((desk.clock.now_us // 1_000, *[1.5] * 11))
+        desk.clock.advance(1)
+    for number in range(500):
+        desk.screen.happened("worker-started", worker=number)
+    assert len(desk.screen.greeting(0)) < 131_072
+    told = json.loads(desk.screen.greeting(0).split(b"data: ")[1].split(b"\n")[0])["rows"]
+    assert 300 <= len(told) <= 600
+    assert told[-1][0] == desk.screen.history.since(0)[-1][0]
+
+
+async def test_nothing_is_lost_between_the_greeting_and_the_first_frame(tmp_path: Path) -> None:
+    """Whoever arrives while something happens hears of it: they are greeted and written down in one step."""
+    desk = Desk(tmp_path)
+    desk.second()
+    known = []
+    greet = desk.screen.viewers._greeting
+
+    def greeting(last: int | None) -> bytes:
+        known.append(len(desk.screen.viewers))
+        desk.screen.happened("reloaded")
+        asyncio.get_running_loop().call_soon(desk.second)
+        return greet(last)
+
+    desk.screen.viewers._greeting = greeting
+    async with desk.client() as client, client.get("/api/stream") as answer:
+        found = events(answer)
+        await next_of(found, "status")
+        assert (await next_of(found, "log"))["data"]["entries"][0]["kind"] == "reloaded"
+    assert known == [0]
+
+
+async def test_who_is_dead_is_ended_by_the_kernel(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.second()
+    async with desk.client() as client, client.get("/api/stream") as answer:
+        await next_of(events(answer), "status")
+        (transport,) = desk.screen.viewers._viewers
+        assert transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == stream.UNSEEN_MS
+
+
+async def test_another_token_ends_every_stream(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.second()
+    async with desk.client() as client, client.get("/api/stream") as answer:
+        found = events(answer)
+        await next_of(found, "status")
+        desk.screen.viewers.let_go()
+        async with asyncio.timeout(WAIT_S):
+            assert [one async for one in _to_its_end(found)] == []
+        async with client.get("/api/stream") as again:
+            assert again.status == 200
 
 
 @pytest.mark.parametrize("last", ["x", "-1", "1.5", "", "9" * 40, "٣"])

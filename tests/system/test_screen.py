@@ -188,6 +188,42 @@ async def test_the_lever_moves_every_worker(gateway: Gateway) -> None:
                 await asyncio.sleep(0.05)
 
 
+async def test_a_reload_is_in_the_log_good_or_bad(gateway: Gateway) -> None:
+    good = gateway.config_path.read_text()
+    for text, kind in ((good, "reloaded"), (good + "[nonsense]\n", "reload-failed")):
+        gateway.config_path.write_text(text)
+        gateway.process.send_signal(signal.SIGHUP)
+        async with asyncio.timeout(PATIENCE_S):
+            while kind not in [entry["kind"] for entry in await entries(gateway)]:
+                await asyncio.sleep(0.1)
+    gateway.config_path.write_text(good)
+
+
+async def test_machines_that_share_limits_see_each_other(own: Devstack, gateway: Gateway, directory: Path) -> None:
+    async with running(directory, own.kafka.bootstrap, redis={"url": own.redis.url}) as other:
+        port = other.ops.rpartition(":")[2]
+        frame = await until(gateway, lambda frame: any(machine["name"].endswith(f":{port}") for machine in frame["machines"]))
+        assert frame["machine"].endswith(f":{gateway.ops.rpartition(':')[2]}")
+        assert {machine["ready"] for machine in frame["machines"]} <= {True, False}
+    await until(gateway, lambda frame: not frame["machines"])
+
+
+async def test_frames_follow_the_rooms_signs(gateway: Gateway) -> None:
+    """So that what is shown is as fresh as what is known."""
+    ages = []
+    async for frame in frames(gateway):
+        ages.append(frame["room"]["sign_age_ms"])
+        if len(ages) == 12:
+            break
+    assert sorted(ages)[6] < 500  # by a timer of their own they would be of any age up to a second, and then some
+
+
+async def test_what_workers_use_is_a_share_of_a_core(gateway: Gateway) -> None:
+    frame = await until(gateway, lambda frame: all(worker["memory_mb"] for worker in frame["workers"]))
+    assert all(0 <= worker["cpu"] <= 1.5 for worker in frame["workers"])
+    assert all(10 < worker["memory_mb"] < 1_000 for worker in frame["workers"])
+
+
 async def test_bound_to_others_without_a_token_it_does_not_start(own: Devstack, directory: Path) -> None:
     gateway = Gateway(directory, own.kafka.bootstrap, {"ops": {"bind": "0.0.0.0:0"}})
     path = directory / "keys.json"

@@ -66,6 +66,7 @@ export class Screen {
     for (const [id, told] of answers) this.#answer(one(`#${id}`), told);
     this.#lights(frame);
     this.#workers(frame);
+    this.#machines(frame);
     this.#traffic(frame);
     this.#promises(frame);
     this.#changed();
@@ -138,6 +139,17 @@ export class Screen {
     ]));
     workers.forEach(({state}, index) => { one("#workers tbody").children[index].dataset.level = state === "serving" ? "ok" : state === "silent" ? "bad" : "warn"; });
     put(one("#supervisor"), say("supervisor", {cpu: percent(round(supervisor?.cpu)), memory: whole(supervisor?.memory_mb), viewers: whole(viewers)}));
+  }
+
+  // The others, where there are any; those in trouble come first.
+  #machines({machine, machines = [], machines_heard = 0}) {
+    one("#machines").hidden = !machines.length;
+    fill(one("#machines tbody"), machines.map(({name, age_ms, ready, able, workers, accepted_per_s, refused_per_s, p99_ms, lights}) => [
+      name, say(ready ? "machine.ready" : "machine.not-ready", {age: span(age_ms / 1000)}), `${able}/${workers}`, number(accepted_per_s), number(refused_per_s), number(p99_ms),
+      Object.entries(lights).map(([light, colour]) => `${say(`dependency.${light}`)}: ${say(`colour.${colour}`)}`).join(", ") || say("colour.green"),
+    ]));
+    machines.forEach(({ready, lights}, index) => { one("#machines tbody").children[index].dataset.level = ready ? Object.keys(lights).length ? "warn" : "ok" : "bad"; });
+    put(one("#machine"), say("machines.this", {machine, more: whole(machines_heard - machines.length)}));
   }
 
   #traffic({traffic, unacked}) {

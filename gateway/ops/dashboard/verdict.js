@@ -54,7 +54,7 @@ export function drain({room}) {
   if (!room.known) return {level: "warn", answer: say("drain.unknown"), details: []};
   const rate = number(room.rate_per_s), through = number(room.through_per_s);
   const details = [say("drain.rate", {rate, floor: number(room.floor_per_s), ceiling: number(room.ceiling_per_s)})];
-  if (room.depth > 0) details.push(trend(room));
+  if (room.depth > 0 && room.through_per_s !== null) details.push(trend(room));
   if (room.state !== "open") return {level: "warn", answer: say(`drain.${room.state}`), details};
   if (room.uncalled === 0) return {level: "ok", answer: say("drain.idle"), details};
   if (room.through_per_s === null) return {level: "warn", answer: say("drain.unknown"), details};
