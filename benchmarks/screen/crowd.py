@@ -103,7 +103,7 @@ async def memory(stage: Stage, minutes: float, seed: int, found: Found) -> None:
         *memory_verdicts(of, void),
         Verdict("c: who stays gets every frame, whoever comes and goes", f"{done['gaps']} gaps, {done['lost']} ended", done["gaps"] + done["lost"] == 0, ""),
     ]
-    deaf = f"{done['deaf']} stopped reading, of whom {done['let_go']} were let go within {viewers.DEAF_S:g} s"
+    deaf = f"of {done['deaf']} who did not read for {viewers.DEAF_S:g} s {done['let_go']} were let go"
     found.remarks.append(f"c: {done['came']:,} viewers came, {SEATS} at any time; {deaf}; their process was busy {done['busy_share']:.0%} of a core")
 
 

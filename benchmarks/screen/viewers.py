@@ -57,8 +57,8 @@ class Done(TypedDict):
     frames: tuple[int, int]  # of a viewer in that time: least, most
     gaps: int  # frames that others saw and one did not
     came: int
-    deaf: int
-    let_go: int  # of the deaf
+    deaf: int  # who did not read for DEAF_S
+    let_go: int  # of them, by the server
     lost: int  # of the others: ended by the server
     cpu_share: float
     busy_share: float  # used or waited for
@@ -94,7 +94,9 @@ class Viewer(asyncio.Protocol):
         self.gone.set()
 
     def hang_up(self, *, is_polite: bool) -> None:
-        """FIN, or RST."""
+        """FIN, or RST; nothing where the server was faster."""
+        if self.gone.is_set():
+            return
         if not is_polite:
             self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST)
         self.transport.close()
@@ -107,10 +109,11 @@ class Crowd:
         self._job = job
         self._request = f"GET {job['path']} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
         self.viewers: list[Viewer] = []
-        self.deaf = self.let_go = self.lost = 0
+        self.came = self.deaf = self.let_go = self.lost = 0
 
     async def come(self, buffer_bytes: int = 0) -> Viewer:
         """One more."""
+        self.came += 1
         sock = socket.socket()
         sock.setblocking(False)
         if buffer_bytes:
@@ -166,9 +169,9 @@ class Crowd:
             viewer.hang_up(is_polite=is_polite)
 
     async def _be_deaf(self, viewer: Viewer) -> None:
-        self.deaf += 1
         viewer.transport.pause_reading()
         await asyncio.sleep(DEAF_S)
+        self.deaf += 1
         viewer.transport.resume_reading()  # what is still there, and then that it was let go
         try:
             async with asyncio.timeout(_GONE_S):
@@ -201,7 +204,7 @@ async def drive(job: Job) -> Done:
         others_cpu_s=(spent.cpu_ns - spent.root_cpu_ns) / 1e9,
         frames=frames,
         gaps=gaps([one.ids for one in crowd.viewers]),
-        came=len(crowd.viewers) + crowd.deaf,
+        came=crowd.came,
         deaf=crowd.deaf,
         let_go=crowd.let_go,
         lost=crowd.lost,

@@ -63,6 +63,13 @@ def test_ids_are_counted_once_however_the_bytes_arrive(size: int) -> None:
     assert viewer.ids == [1_795_400_000_123, 1_795_400_001_123]
 
 
+def test_who_was_let_go_has_nothing_to_hang_up() -> None:
+    viewer = Viewer(b"")
+    viewer.connection_lost(None)
+    viewer.hang_up(is_polite=False)
+    assert viewer.gone.is_set()
+
+
 def done(root: float, others: float = 0.1, **fields: Any) -> Done:
     plain = {"seconds": 10.0, "root_cpu_s": root, "others_cpu_s": others, "frames": (10, 11), "gaps": 0}
     counts = {"came": 1_000, "deaf": 0, "let_go": 0, "lost": 0, "cpu_share": 0.1, "busy_share": 0.2}
