@@ -83,8 +83,8 @@ def people_ahead(sign: Sign, place: int) -> int:
 
 
 def people_in_line(sign: Sign) -> int:
-    """Who is there now: as counted at most a second ago, and who joined since."""
-    return sign.waiting + max(sign.tail - sign.ahead_to, 0)
+    """Who is there now: as counted at most a second ago, who joined since, and without who is through since."""
+    return max(sign.waiting + max(sign.tail - sign.ahead_to, 0) - max(sign.passes - sign.passes_counted, 0), 0)
 
 
 def _called_before(sign: Sign, place: int) -> int:

@@ -117,6 +117,7 @@ class Sign(NamedTuple):
     form_s: int  # seconds between slot and sign-up, of all of these together
     acts: Acts
     pace: Pace
+    passes_counted: int = 0  # of `passes`, when `waiting` was counted
 
     @property
     def state(self) -> Literal["open", "paused", "closed"]:

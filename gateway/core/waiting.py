@@ -141,7 +141,7 @@ class Room:
             signups: applications that became durable here since, and the seconds since the slots of their passes.
         """
         self._advance(now_us)
-        self._rotate()
+        has_turned = self._rotate()
         self.signups += signups
         self.form_s += form_s
         for place in near:
@@ -152,7 +152,8 @@ class Room:
             if self.booked.get(place) == turn:
                 del self.booked[place]
         self._forget_booked()
-        if now_us - self.counts.at_us >= COUNT_EVERY_US:
+        # Who left is gone when a window is: a count of before would show them for a second more.
+        if has_turned or now_us - self.counts.at_us >= COUNT_EVERY_US:
             self._count()
         live = self._live()
         booked = self._owed_turns() // PERSON
@@ -271,14 +272,16 @@ class Room:
             self.counts.at_us += surplus_us
         self.now_us = now_us
 
-    def _rotate(self) -> None:
-        """At most once a tick: a gap in the ticks ages nobody."""
+    def _rotate(self) -> bool:
+        """At most once a tick: a gap in the ticks ages nobody.  Whether somebody may have left the line by it."""
         if self.now_us - self.near_since_us >= self.policy.near_us:
             self.near = (bytearray(), self.near[0])
             self.near_since_us = self.now_us
         if self.now_us - self.far_since_us >= self.far_us:
             self.far = (bytearray(), self.far[0], self.far[1])
             self.far_since_us = self.now_us
+            return True
+        return False
 
     # Presence
 
@@ -434,4 +437,5 @@ class Room:
             self.form_s,
             self.acts,
             self.pace,
+            counts.passes,
         )

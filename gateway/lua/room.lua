@@ -285,7 +285,7 @@ local function sign(booked)
   return {
     now_us, {room.turn, room.at_us, room.token_us, room.is_paused}, room.gate, room.head, room.tail, called, booked, called_places(called),
     room.there, room.ahead_from, room.ahead_to, ahead_counted(), min(max(leaving, 0), 1 / 60), room.gate_per_s, far_us(),
-    room.passes, room.signups, room.form_s, room.acts, room.pace,
+    room.passes, room.signups, room.form_s, room.acts, room.pace, room.counted_passes,
   }
 end
 

@@ -12,7 +12,7 @@ local function empty(bitmap)
   redis.call('SETBIT', THROUGH, room.tail, 0)
 end
 
--- At most once a tick: a gap in the ticks ages nobody.
+-- At most once a tick: a gap in the ticks ages nobody.  Whether somebody may have left the line by it.
 local function rotate()
   if now_us - room.near_since_us >= policy.near_us then
     room.near_at, room.near_since_us = 1 - room.near_at, now_us
@@ -21,7 +21,9 @@ local function rotate()
   if now_us - room.far_since_us >= far_us() then
     room.far_at, room.far_since_us = fmod(room.far_at + 1, 3), now_us
     empty(FAR[room.far_at])
+    return true
   end
+  return false
 end
 
 local function note(near, far, handed)
@@ -57,11 +59,11 @@ local function call(booked)
   end
 end
 
-rotate()
+local has_turned = rotate()
 room.signups, room.form_s = room.signups + given[9], room.form_s + given[10]
 note(given[6], given[7], given[8])
 forget_booked()
-if now_us - room.counted_us >= 1000000 then count_people() end
+if has_turned or now_us - room.counted_us >= 1000000 then count_people() end
 union(LIVE, NEAR)
 local booked = owed_people()
 if not room.is_paused then call(booked) end

@@ -48,6 +48,7 @@ SIGN = Sign(
     gate_per_s=500.0,
     far_us=30 * S,
     passes=2_000,
+    passes_counted=2_000,
     signups=1_500,
     form_s=90_000,
     acts=Acts(),
@@ -58,7 +59,12 @@ SIGN = Sign(
 def test_who_joined_since_the_count_is_in_line_too() -> None:
     assert people_in_line(SIGN) == 32_750
     assert people_in_line(SIGN._replace(tail=67_010)) == 32_760
-    assert people_in_line(SIGN._replace(ahead_to=0, ahead_from=0, waiting=0, tail=5)) == 5
+    assert people_in_line(SIGN._replace(ahead_to=0, ahead_from=0, waiting=0, tail=5, passes=0)) == 5
+
+
+def test_who_is_through_since_the_count_is_not() -> None:
+    assert people_in_line(SIGN._replace(passes=2_030)) == 32_720
+    assert people_in_line(SIGN._replace(passes=10**6)) == 0
 
 
 @pytest.mark.parametrize(
