@@ -59,7 +59,7 @@ class RoomNumbers(Struct, frozen=True):
     sign_age_ms: int | None
     message: str
     acts_version: int
-    applied: bool  # whether the store knows what the operator said last
+    applied: bool  # whether the store knew what the operator said last, when it last answered
 
 
 class ClassRates(Struct, frozen=True):

@@ -163,7 +163,7 @@ class Fold:
             int(state.age_s * 1_000) if sign else None,
             acts.message,
             acts.version,
-            sign is not None and not state.is_away and sign.acts.version >= acts.version,
+            sign is not None and sign.acts.version >= acts.version,
         )
 
     def _slo(self, reading: Reading) -> Slo:
