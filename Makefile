@@ -30,7 +30,7 @@ test-pages: $(VENV)/.dev ## Look at all pages in a real browser; installs Debian
 		echo "installing Debian's chromium and chromium-driver (once)"; \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium chromium-driver fonts-nanum >/dev/null; \
 	} || { echo "make test-pages needs Debian's packages chromium and chromium-driver and could not install them: not root, not Debian, or no network"; exit 1; }
-	@$(BIN)/python -m pytest -m browser tests/browser
+	@$(BIN)/python -m pytest -n 2 -m browser tests/browser
 
 # Only promtool is taken out of the package: installing it would start a server.
 test-alerts: $(VENV)/.dev ## Let promtool play every alert's fault and its control; takes it from Debian's prometheus where there is none

@@ -432,6 +432,11 @@ def test_a_page_left_open_does_not_grow(browser: Browser, ops: Ops) -> None:
 # The lever
 
 
+def says(browser: Browser, css: str, words: str) -> None:
+    """In a moment, where it says something else now: an answer takes its way."""
+    waits(browser, lambda: text(browser, css) == words)
+
+
 def acts(browser: Browser, ops: Ops, act: str, reason: str = "downstream asked") -> dict[str, Any]:
     """Press it; what was posted."""
     count = len(ops.acts)
@@ -455,7 +460,7 @@ def test_each_act_is_sent_as_it_is_meant(browser: Browser, ops: Ops) -> None:
     assert acts(browser, ops, "close") == {"closed": True, **why}
     found(browser, "#message").send_keys("오늘은 천천히 들어갑니다.")
     assert acts(browser, ops, "message") == {"message": "오늘은 천천히 들어갑니다.", **why}
-    assert text(browser, "#act-said") == said("act.done")
+    says(browser, "#act-said", said("act.done"))
     version = ops.frame["room"]["acts_version"]
     waits(browser, lambda: found(browser, "[data-act=undo]").get_attribute("aria-disabled") == "false")
     waits(browser, lambda: "오늘은" in text(browser, "#undo-what"))  # whoever presses sees what is undone
@@ -481,9 +486,9 @@ def test_nothing_is_sent_without_a_reason_or_out_of_bounds(browser: Browser, ops
         found(browser, "#rate_per_s").clear()
         found(browser, "#rate_per_s").send_keys(rate)
         found(browser, "[data-act=rate]").click()
-        assert text(browser, "#rate_per_s-wrong") == said("wrong./rate_per_s", floor="10", ceiling="1,000")
+        says(browser, "#rate_per_s-wrong", said("wrong./rate_per_s", floor="10", ceiling="1,000"))
     found(browser, "[data-act=undo]").click()
-    assert text(browser, "#act-said") == said("act.undo-none")
+    says(browser, "#act-said", said("act.undo-none"))
     assert ops.acts == []
 
 
@@ -511,7 +516,7 @@ def test_what_became_of_an_act_is_told(browser: Browser, ops: Ops, status: int, 
     signed_in(browser, ops)
     ops.answers.append((status, told))
     acts(browser, ops, "pause")
-    assert text(browser, "#act-said") == said(wanted)
+    says(browser, "#act-said", said(wanted))
     assert found(browser, "#reason").get_attribute("value") == ""  # the next act has one of its own
 
 
@@ -521,13 +526,13 @@ def test_refusals_stand_beside_their_field_in_words(browser: Browser, ops: Ops, 
     ops.answers.append((422, {"code": "invalid", "errors": [{"pointer": "/rate_per_s", "detail": "want a number from 10 to 1000, or null"}]}))
     found(browser, "#rate_per_s").send_keys("20")
     acts(browser, ops, "rate")
-    assert text(browser, "#rate_per_s-wrong") == said("wrong./rate_per_s", lang, floor="10", ceiling="1,000")
+    says(browser, "#rate_per_s-wrong", said("wrong./rate_per_s", lang, floor="10", ceiling="1,000"))
     ops.answers.append((422, {"code": "invalid", "errors": [{"pointer": "/undo", "detail": "want the newest version"}]}))
     acts(browser, ops, "pause")
-    assert text(browser, "#act-said") == said("act.refused", lang, why=said("wrong./undo", lang))
+    says(browser, "#act-said", said("act.refused", lang, why=said("wrong./undo", lang)))
     ops.answers.append((403, {"code": "cross-site"}))
     acts(browser, ops, "pause")
-    assert text(browser, "#act-said") == said("act.refused", lang, why=said("problem.cross-site", lang))
+    says(browser, "#act-said", said("act.refused", lang, why=said("problem.cross-site", lang)))
     assert found(browser, "#reason").get_attribute("value") == "downstream asked"
     assert found(browser, "#rate_per_s").get_attribute("value") == "20"
 

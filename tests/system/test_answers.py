@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 
 from devstack import Devstack
-from gateway.errors import PROBLEMS
+from gateway.errors import OPS_ONLY, PROBLEMS
 from tests.system.gateway import Gateway, running, signup, sync
 from tests.system.raw import Answer, exchange, refused, request, told
 
@@ -41,6 +41,7 @@ ROOM = {
     "ticket-revoked",
     "not-your-turn",
     "line-full",
+    *OPS_ONLY,
     "room-closed",
 }
 UNPROVOKED = {"internal"} | ROOM

@@ -183,6 +183,15 @@ def open_files(pid: int) -> set[int]:
     return {int(fd.name) for fd in Path(f"/proc/{pid}/fd").iterdir()}
 
 
+async def settled(pid: int) -> None:
+    """Its own questions have made their connections: nothing more is opened."""
+    seen: list[set[int]] = []
+    async with asyncio.timeout(20):
+        while len(seen) < 15 or any(files != seen[-1] for files in seen[-15:]):
+            seen.append(open_files(pid))
+            await asyncio.sleep(0.1)
+
+
 def free_descriptor(pid: int, at_least: int = 0) -> int:
     """The lowest one: as a limit it leaves no other."""
     taken = open_files(pid)
@@ -193,6 +202,7 @@ async def test_a_worker_that_cannot_be_started_costs_nobody_else(stack: Devstack
     async with running(directory, stack.kafka.bootstrap, deliver=await fresh_topics()) as gateway:
         killed, other = gateway.worker_pids()
         supervisor = gateway.process.pid
+        await settled(supervisor)
         before = open_files(supervisor)
         # One free descriptor, and one more when the worker's stream closes: enough for a socket pair, too few for a process.
         with soft_limit_of_files(supervisor, free_descriptor(supervisor, free_descriptor(supervisor) + 1)):
