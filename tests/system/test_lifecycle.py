@@ -116,7 +116,8 @@ async def test_a_second_signal_ends_it_at_once(stack: Devstack, fresh_topics: To
         async with asyncio.timeout(5):  # far below drain_lag_s
             assert await gateway.process.wait() == 1
         await until_gone(pids, 1)
-    assert gateway.log_lines()[-1]["reason"] == "told twice"
+    # A worker may have said after that that it drains: it heard of the first signal later.
+    assert [line["reason"] for line in gateway.log_lines() if line["event"] == "stopping at once"] == ["told twice"]
 
 
 async def test_ctrl_c_drains_like_sigterm(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
