@@ -209,10 +209,11 @@ class Supervisor:
         return f"http://{host}:{bound}"
 
     def _announce(self, ops_url: str) -> None:
+        self._is_announced = True
+        self._screen.look()  # who hears of it and looks at once must not read that it starts
         deliver = self._config.deliver
         redis_url = configuration.mask_url(self._config.redis.url)
         print(f"READY public={self._listeners.url} ops={ops_url} kafka={deliver.bootstrap} redis={redis_url}", flush=True)  # noqa: T201 - promised on standard output
-        self._is_announced = True
 
     # Workers
 

@@ -224,6 +224,12 @@ async def test_what_workers_use_is_a_share_of_a_core(gateway: Gateway) -> None:
     assert all(10 < worker["memory_mb"] < 1_000 for worker in frame["workers"])
 
 
+async def test_who_looks_at_once_is_told_that_it_is_ready(own: Devstack, directory: Path) -> None:
+    async with running(directory, own.kafka.bootstrap, redis={"url": own.redis.url}) as started:
+        frame = await get(started, "/api/status")
+        assert (frame["ready"], frame["bottleneck"]["code"] != "starting") == (True, True)
+
+
 async def test_bound_to_others_without_a_token_it_does_not_start(own: Devstack, directory: Path) -> None:
     gateway = Gateway(directory, own.kafka.bootstrap, {"ops": {"bind": "0.0.0.0:0"}})
     path = directory / "keys.json"
