@@ -75,7 +75,7 @@ class ActsFile:
 
     def save(self, acts: Acts, before: Acts | None = None) -> None:
         """Replace the file; it is on disk when this returns.  Raises OSError."""
-        form = _Form(acts.version, acts.is_paused, acts.told_per_s, acts.message, acts.is_closed, _Said.of(before) if before is not None else None)
+        form = msgspec.structs.replace(_Form.of(acts), before=_Said.of(before) if before is not None else None)
         draft = self.path.with_suffix(".draft")
         draft.unlink(missing_ok=True)
         _write(draft, os.O_EXCL, msgspec.json.format(msgspec.json.encode(form), indent=2) + b"\n")

@@ -4,7 +4,6 @@ Read at start and on SIGHUP; an unreadable notices file at start stops the
 start, on SIGHUP it changes nothing and says why.
 """
 
-from hashlib import blake2b
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -13,7 +12,7 @@ import msgspec
 from gateway.core.notice import Notices
 from gateway.errors import ConfigError
 from gateway.openapi import openapi
-from gateway.reply import problem_page
+from gateway.reply import etag, problem_page
 
 _JSON: Final = "application/json"
 _HTML: Final = "text/html; charset=utf-8"
@@ -50,7 +49,7 @@ class Documents:
 
 
 def _document(content_type: str, body: bytes) -> Document:
-    return Document(content_type, body, f'"{blake2b(body, digest_size=12).hexdigest()}"')
+    return Document(content_type, body, etag(body))
 
 
 def _notices(path: str) -> Document:

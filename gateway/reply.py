@@ -7,6 +7,7 @@ Source: RFC 9457 (problem details), RFC 9110.
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from hashlib import blake2b
 from http import HTTPStatus
 from itertools import count
 from typing import Final, cast
@@ -28,6 +29,11 @@ PROBLEM_JSON: Final = "application/problem+json"
 _BEGINNINGS: Final[dict[tuple[int, str, str], str]] = {}
 _ALL_ACCEPTED: Final = b'{"durability":"kafka","accepted":%d,"ack_through":%b,"results":[]}'
 _encode = msgspec.json.Encoder().encode
+
+
+def etag(body: bytes) -> str:
+    """The tag of exactly this body (RFC 9110, section 8.8.3)."""
+    return f'"{blake2b(body, digest_size=12).hexdigest()}"'
 
 
 class Answer:

@@ -184,7 +184,7 @@ class WaitingRoom:
         """Why estimates have risen of late: a Reason, "paused", "closed"; empty where they have not."""
         if self._clock.monotonic_s() - self._slowed_s > SLOWED_S:
             return ""
-        return self.sign.pace.reason.value if self.sign.state == "open" else self.sign.state
+        return self.sign.reason
 
     @property
     def is_away(self) -> bool:

@@ -215,7 +215,7 @@ class Rooms:
             self.room.settings.name,
             sign.state,
             round(sign.pace.rate_per_s, 3),
-            sign.pace.reason.value if sign.state == "open" else sign.state,
+            sign.reason,
             _instant(sign.pace.since_us),
             sign.waiting,
             sign.called,

@@ -79,6 +79,9 @@ class Joined(NamedTuple):
     slot: Slot | None = None
 
 
+RoomState = Literal["open", "paused", "closed"]
+
+
 class Acts(NamedTuple):
     """What the operator said last, as a whole: of two, the larger version wins, whatever Redis remembers."""
 
@@ -92,6 +95,13 @@ class Acts(NamedTuple):
     def is_shut(self) -> bool:
         """Nobody is let in."""
         return self.is_paused or self.is_closed
+
+    @property
+    def state(self) -> RoomState:
+        """What a room is under these acts."""
+        if self.is_closed:
+            return "closed"
+        return "paused" if self.is_paused else "open"
 
 
 class Sign(NamedTuple):
@@ -120,11 +130,16 @@ class Sign(NamedTuple):
     passes_counted: int = 0  # of `passes`, when `waiting` was counted
 
     @property
-    def state(self) -> Literal["open", "paused", "closed"]:
+    def state(self) -> RoomState:
         """As everybody is told."""
         if not self.clock.is_paused:
             return "open"
         return "closed" if self.acts.is_closed else "paused"
+
+    @property
+    def reason(self) -> str:
+        """Why the door lets in as many as it does, or none."""
+        return self.pace.reason.value if self.state == "open" else self.state
 
     def obeying(self, acts: Acts, now_us: int) -> "Sign":
         """The same line under these acts: a store that is away, or had forgotten them, cannot say so."""

@@ -5,7 +5,6 @@ and no more.  uPlot is a package that set-up fetches (dashboard/package.json); w
 """
 
 import gzip
-from hashlib import blake2b
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -13,6 +12,7 @@ from aiohttp import web
 
 from gateway import logs
 from gateway.errors import Refusal
+from gateway.reply import etag
 
 PAGE: Final = "index.html"
 FOLDER: Final = Path(__file__).parent / "dashboard"
@@ -70,5 +70,4 @@ class Assets:
 
 def _asset(path: Path) -> Asset:
     plain = path.read_bytes()
-    etag = f'"{blake2b(plain, digest_size=12).hexdigest()}"'
-    return Asset(_TYPES[path.suffix], plain, gzip.compress(plain, 9, mtime=0), etag)
+    return Asset(_TYPES[path.suffix], plain, gzip.compress(plain, 9, mtime=0), etag(plain))

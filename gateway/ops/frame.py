@@ -5,13 +5,13 @@ they are said (dashboard/words.json, in Korean and English).  Rates are those of
 A value that is not known is null, never 0.
 """
 
-from typing import Final, Literal
+from typing import Final
 
 from msgspec import Struct
 
-VERSION: Final = 1
+from gateway.core.sign import RoomState
 
-RoomState = Literal["open", "paused", "closed"]
+VERSION: Final = 1
 
 
 class Bottleneck(Struct, frozen=True):

@@ -26,7 +26,6 @@ from gateway.ops.frame import (
     Light,
     Objective,
     RoomNumbers,
-    RoomState,
     Slo,
     SupervisorNumbers,
     Traffic,
@@ -140,7 +139,7 @@ class Fold:
             settings.name,
             settings.epoch,
             sign is not None,
-            _state(sign, room),
+            max(acts, sign.acts if sign else acts, key=lambda said: said.version).state,  # the store follows within a tick
             people_in_line(sign) if sign else None,
             sign.tail - sign.head if sign else None,
             sign.called if sign else None,
@@ -234,16 +233,6 @@ def _moved(sign: Sign, before: Sign) -> tuple[float, float]:
     """People through and people who joined, a second, between two signs; by the store's clock, so an outage is no rush afterwards."""
     span_s = max((sign.at_us - before.at_us) / 1e6, WINDOW_S / 5)
     return round(max(sign.passes - before.passes, 0) / span_s, 3), round(max(sign.tail - before.tail, 0) / span_s, 3)
-
-
-def _state(sign: Sign | None, room: RoomReading) -> RoomState:
-    """As the operator said it last; the store follows within a tick."""
-    acts = room.state.acts
-    if sign is not None and sign.acts.version > acts.version:
-        acts = sign.acts
-    if acts.is_closed:
-        return "closed"
-    return "paused" if acts.is_paused else "open"
 
 
 def _rounded(value: float | None) -> float | None:

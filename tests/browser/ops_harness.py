@@ -16,6 +16,7 @@ from queue import SimpleQueue
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
+from gateway.ops.frame import POINT
 from tests.browser.ops_frames import busy
 
 DASHBOARD: Final = Path(__file__).parents[2] / "gateway/ops/dashboard"
@@ -26,20 +27,6 @@ ASSETS: Final = {path.name: path for path in sorted(DASHBOARD.iterdir()) if path
 }
 TOKEN: Final = "an-operators-token"
 CSP: Final = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
-FIELDS: Final = (
-    "at_ms",
-    "room.depth",
-    "room.rate_per_s",
-    "room.through_per_s",
-    "room.oldest_wait_s",
-    "room.p50_s",
-    "room.lag",
-    "traffic.accepted_per_s",
-    "traffic.refused_per_s",
-    "traffic.shed_per_s",
-    "ack.p99_ms",
-    "loop_lag_ms",
-)
 _TYPES: Final = {".js": "text/javascript", ".css": "text/css", ".json": "application/json", ".svg": "image/svg+xml", ".html": "text/html; charset=utf-8"}
 _BEAT_S: Final = 1.0
 Frame = dict[str, Any]
@@ -136,7 +123,7 @@ class Ops:
             self.frame |= changes
             self.frame["at_ms"] += 1000
             frame = deepcopy(self.frame)
-            self.rows.append([_at(frame, path) for path in FIELDS])
+            self.rows.append([_at(frame, path) for path in POINT])
             self._send("status", frame)
             at_ms: int = frame["at_ms"]
             return at_ms
@@ -193,7 +180,7 @@ class Ops:
         elif path == "/api/stream":
             self._stream(request, query.get("last") or request.headers.get("Last-Event-ID") or "")
         elif path == "/api/history":
-            _json(request, {"fields": FIELDS, "rows": self._since(self.frame["at_ms"] - int(query["seconds"]) * 1000)})
+            _json(request, {"fields": POINT, "rows": self._since(self.frame["at_ms"] - int(query["seconds"]) * 1000)})
         elif path == "/api/audit":
             _json(request, {"entries": self.audit})
         else:
@@ -234,7 +221,7 @@ class Ops:
         with self._lock:
             last_ms = int(last or 0)
             viewer.put(b"retry: 1000\n\n")
-            viewer.put(_event("history", {"fields": FIELDS, "rows": self._since(last_ms or self.frame["at_ms"] - 600_000)}))
+            viewer.put(_event("history", {"fields": POINT, "rows": self._since(last_ms or self.frame["at_ms"] - 600_000)}))
             viewer.put(_event("log", {"entries": [entry for entry in self.entries[-100:] if entry["at_ms"] > last_ms or not last_ms]}))
             if not self.is_silent:
                 viewer.put(_event("status", self.frame))
@@ -255,7 +242,7 @@ def past(frame: Frame, seconds: int) -> list[list[Any]]:
     """So many seconds before a frame, one row each, on their way to it; and its own."""
     rows = []
     for second in range(seconds, -1, -1):
-        row = [_at(frame, path) for path in FIELDS]
+        row = [_at(frame, path) for path in POINT]
         row[0] -= second * 1000
         swing = 1 + 0.1 * sin(second / 40) + 0.01 * sin(second * 2.3)
         rows.append([row[0], *(value if value is None else value * swing * (1 + second / 3000) for value in row[1:])])

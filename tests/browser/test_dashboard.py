@@ -10,9 +10,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
+from gateway.ops.frame import POINT
 from tests.browser import ops_frames
 from tests.browser.harness import Browser, Scheme
-from tests.browser.ops_harness import ASSETS, DASHBOARD, FIELDS, TOKEN, Ops, past
+from tests.browser.ops_harness import ASSETS, DASHBOARD, TOKEN, Ops, past
 from tests.browser.test_waiting import found, refused, violations, waits
 
 pytestmark = pytest.mark.browser
@@ -380,7 +381,7 @@ def test_a_day_is_fetched_once_and_bounded(browser: Browser, ops: Ops) -> None:
 
 
 def test_what_is_unknown_is_a_hole_and_not_nought(browser: Browser, ops: Ops) -> None:
-    lag = FIELDS.index("room.lag")
+    lag = POINT.index("room.lag")
     for row in ops.rows[20:40]:
         row[lag] = None
     opened(browser, ops)
