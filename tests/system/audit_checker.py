@@ -23,6 +23,7 @@ CAUGHT_AS: Final[Mapping[Bug, frozenset[Kind] | None]] = {
     Bug.ACK_BEFORE_PRODUCE: frozenset({Kind.MISSING}),
     Bug.ACK_BEFORE_FSYNC: frozenset({Kind.MISSING}),
     Bug.FSYNC_RETRIED: frozenset({Kind.MISSING}),
+    Bug.FAILED_COPY_DENIED: frozenset({Kind.REFUSED}),
     Bug.UNLINKED_EARLY: frozenset({Kind.MISSING}),
     Bug.CUT_TOO_FAR: frozenset({Kind.MISSING}),
     Bug.SPOOL_OVERTAKEN: frozenset({Kind.ORDER}),
@@ -72,16 +73,16 @@ def main(clean_runs: int) -> int:
     for seed, finding in alarms[:5]:
         print(f"  seed {seed}: {finding.kind}: {finding.evidence}")
     failed = bool(alarms)
-    print(f"\n{'bug':72} {'caught as':10} {'runs':>4}")
+    print(f"\n{'bug':82} {'caught as':10} {'runs':>4}")
     for bug, kinds in CAUGHT_AS.items():
         if kinds is None:
             quiet = next(false_alarms(min(clean_runs, 50), bug), None) is None
-            print(f"{bug:72} {'-' if quiet else 'ALARM':10} {min(clean_runs, 50):4}")
+            print(f"{bug:82} {'-' if quiet else 'ALARM':10} {min(clean_runs, 50):4}")
             failed |= not quiet
             continue
         found = caught(bug, kinds)
         failed |= found is None
-        print(f"{bug:72} {found.finding.kind if found else 'MISSED':10} {found.runs if found else RUNS_MAX:4}")
+        print(f"{bug:82} {found.finding.kind if found else 'MISSED':10} {found.runs if found else RUNS_MAX:4}")
         if found:
             print(f"    {found.finding.evidence}")
     print(f"\n{perf_counter() - began_s:.0f} s: {'the checker MISSED something' if failed else 'every bug was caught, nothing else was'}")

@@ -30,6 +30,7 @@ class Bug(StrEnum):
     ACK_BEFORE_PRODUCE = "202 kafka as soon as it is queued"
     ACK_BEFORE_FSYNC = "202 spool as soon as it is written"
     FSYNC_RETRIED = "a failed fsync is tried again, and believed"
+    FAILED_COPY_DENIED = "whose fsync failed is told that nothing happened, though a recovery may find it"
     UNLINKED_EARLY = "a segment goes when its records are sent, not acknowledged"
     CUT_TOO_FAR = "recovery cuts a good frame with the torn one"
     SPOOL_OVERTAKEN = "new events of a spooled partition go straight to Kafka"
@@ -307,7 +308,7 @@ class Worker:
             if not is_synced:
                 item.sequence, item.has_failed_copy = None, True
                 if all(item not in lane.queue and not (lane.flight and item in lane.flight.items) for lane in self._lanes):
-                    item.settle("unknown")
+                    item.settle("withdrawn" if self._bug is Bug.FAILED_COPY_DENIED else "unknown")
             elif not item.is_answered:
                 item.is_in_spool = True
                 item.settle("spool")

@@ -35,10 +35,12 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from gateway.core.event import Record
 from loadtests.crowd.sender import Answer
 from loadtests.crowd.told import Told
 from loadtests.recording import NO_ANSWER, Fate
 from tests.recipe import python_blocks
+from tests.records import stored
 
 _NEVER: Final = 1 << 62  # the tick of an answer that did not come
 _RECIPES: Final = python_blocks()
@@ -93,6 +95,15 @@ def found(topic: str, partition: int, offset: int, key: bytes, value: bytes, hea
     by_name = dict(headers)
     ce_id, worker, received_us = by_name.get("ce_id", b""), by_name.get("worker", b""), by_name.get("received_us", b"")
     return Found(topic, partition, offset, key.decode(), value, ce_id.decode(), worker.decode(), received_us.decode(), "replay" in by_name)
+
+
+def waiting(topic: str, partition: int, pairs: Iterable[tuple[int, Record]]) -> list[Found]:
+    """Of what a spool gives back: (sequence, record), the oldest first."""
+    held = []
+    for sequence, record in pairs:
+        one = stored(record)
+        held.append(found(topic, partition, sequence, one.key, one.value, one.headers))
+    return held
 
 
 class _Promise(msgspec.Struct):
@@ -215,16 +226,16 @@ def judge(history: History, kafka: Iterable[Found], spool: Iterable[Found] = (),
     accepted = only_spool = only_rejected = 0
     for event_id, event in history.events.items():
         of = tries[event_id]
-        stored, waiting = in_kafka.get(event_id, ()), in_spool.get(event_id, ())
-        if stored or waiting:
-            findings += _copies(event, of, [*stored, *[one._replace(is_replay=True) for one in waiting]])
+        there, to_come = in_kafka.get(event_id, ()), in_spool.get(event_id, ())
+        if there or to_come:
+            findings += _copies(event, of, [*there, *[one._replace(is_replay=True) for one in to_come]])
         promised = next((send for send, index in of if send.fates[index] is Fate.ACCEPTED), None)
         if promised is None:
             continue
         accepted += 1
-        if stored:
+        if there:
             continue
-        if waiting:
+        if to_come:
             only_spool += 1
         elif event_id in set_aside:
             only_rejected += 1
@@ -338,9 +349,9 @@ def _order(history: History, tries: Mapping[str, _Tries], in_kafka: Mapping[str,
     return found_here
 
 
-def _first(stored: Sequence[Found], waiting: Sequence[Found], worker: str) -> tuple[int, int, int] | None:
+def _first(there: Sequence[Found], to_come: Sequence[Found], worker: str) -> tuple[int, int, int] | None:
     """(partition, where, offset) of the first copy with this worker's header; None where it has none."""
-    for where, held in ((0, stored), (1, waiting)):
+    for where, held in ((0, there), (1, to_come)):
         if places := [(one.partition, where, one.offset) for one in held if one.worker == worker]:
             return min(places)
     return None

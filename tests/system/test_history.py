@@ -6,8 +6,10 @@ from typing import Any, Final
 
 import pytest
 
+from gateway.core.event import Forge
+from gateway.core.payload import SyncBody, read_sync
 from tests.system.gateway import sample, signup, sync
-from tests.system.history import Event, Found, History, Judgement, Kind, found, judge, signup_event, sync_events
+from tests.system.history import Event, Found, History, Judgement, Kind, found, judge, signup_event, sync_events, waiting
 
 OK: Final = b'{"durability": "kafka", "accepted": 1, "ack_through": null, "results": []}'
 NONE: Final = b'{"code": "overloaded", "outcome": "none"}'
@@ -256,6 +258,19 @@ def test_what_a_consumer_reads_is_read() -> None:
     one = found("t", 2, 9, b"u1", b"{}", [("ce_id", b"e"), ("worker", b"w"), ("received_us", b"12"), ("replay", b"true")])
     assert one == Found("t", 2, 9, "u1", b"{}", "e", "w", "12", is_replay=True)
     assert not found("t", 2, 9, b"u1", b"{}", []).is_replay
+
+
+def test_what_a_spool_gives_back_is_read() -> None:
+    """The very records of the gateway: what was sent is what they hold, under the id that was computed from it."""
+    sent = sync(sample(1), sample(2))
+    samples = read_sync(json.dumps(sent).encode())
+    assert isinstance(samples, SyncBody)
+    records = Forge("w1").syncs(b"u1", ("4f1c", "android", "2.3.1"), samples.valid, 1_769_519_405_000_000)
+    history, events = History(), meant(1, 2)
+    told(history, events)
+    held = waiting("syncs", 0, enumerate(records))
+    assert [(one.offset, one.event_id, one.worker) for one in held] == [(0, events[0].event_id, "w1"), (1, events[1].event_id, "w1")]
+    assert judge(history, [], held) == Judgement([], sent=2, accepted=2, stored=0, in_spool=2, rejected=0, copies=0)
 
 
 def test_twenty_thousand_events_are_judged_in_a_second() -> None:

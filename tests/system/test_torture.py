@@ -26,7 +26,7 @@ async def test_killed_ten_times_it_loses_nothing_and_invents_nothing(
 ) -> None:
     topics = await fresh_topics()
     async with running(directory, stack.kafka.bootstrap, deliver=topics) as gateway:
-        tortured = await torture(gateway, topics, stack.kafka.bootstrap, kills=KILLS, seed=SEED)
+        tortured = await torture(gateway, topics, stack, kills=KILLS, seed=SEED)
     print(tortured)
     assert not tortured.judgement.findings
     assert sum(tortured.killed.values()) == KILLS

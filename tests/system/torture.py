@@ -8,6 +8,7 @@ connection, which is harder on the gateway than the minutes they are told.  Thei
     mostly       SIGKILL to one worker
     one in 8     to the supervisor: its workers drain by themselves, and another one is started beside them
     one in 16    to all of them at once, as when the machine goes down
+    --kafka      and meanwhile Kafka is frozen for seconds, or killed and started anew with what it has
 
 The next kill waits for some 202s since the last one: what is not serving has nothing to lose.
 """
@@ -158,7 +159,9 @@ class Tortured(NamedTuple):
         return f"killed {dict(self.killed)}; told {dict(self.told)}; {self.judgement}"
 
 
-async def torture(gateway: Gateway, topics: Mapping[str, str], bootstrap: str, *, kills: int, seed: int = 1, per_s: float = PER_S) -> Tortured:
+async def torture(
+    gateway: Gateway, topics: Mapping[str, str], stack: Devstack, *, kills: int, seed: int = 1, per_s: float = PER_S, breaks_kafka: bool = False
+) -> Tortured:
     """Load and kills, then peace until everybody has the last answer; the gateway is stopped, and Kafka read.
 
     Args: topics: `syncs_topic` and `signups_topic`, which nobody else writes to.
@@ -169,18 +172,23 @@ async def torture(gateway: Gateway, topics: Mapping[str, str], bootstrap: str, *
     clients += [Applicant(topics["signups_topic"]) for _ in range(APPLICANTS)]
     crowd, killed = Crowd(gateway, history, clients, per_s, Random(seed)), Counter[str]()
     going_on = asyncio.create_task(crowd.run())
+    breaking = asyncio.create_task(_break_kafka(stack, Random(seed), killed)) if breaks_kafka else None
     for number in range(kills):
         await _until_accepted(crowd, going_on)
         await asyncio.sleep(dice.uniform(0.0, 0.5))
         killed[await _kill_someone(gateway, dice)] += 1
         if number % 50 == 49:
             print(f"{number + 1} kills, {len(history.events):,} events", flush=True)
+    if breaking:
+        breaking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await breaking
     await _until_accepted(crowd, going_on)
     crowd.is_ending = True
     async with asyncio.timeout(SERVES_AGAIN_S):
         await going_on
     await gateway.stop()
-    kafka = [_read(record) for topic in topics.values() for record in await records(bootstrap, topic)]
+    kafka = [_read(record) for topic in topics.values() for record in await records(stack.kafka.bootstrap, topic)]
     return Tortured(killed, crowd.told, history, kafka, judge(history, kafka))
 
 
@@ -207,6 +215,19 @@ async def _kill_someone(gateway: Gateway, dice: Random) -> str:
     return "all" if drawn < 1 / 16 else "the supervisor"
 
 
+async def _break_kafka(stack: Devstack, dice: Random, killed: Counter[str]) -> None:
+    """Again and again; however it ends, Kafka runs."""
+    while True:
+        await asyncio.sleep(dice.uniform(5.0, 15.0))
+        is_killed = dice.random() < 0.5
+        killed["kafka killed" if is_killed else "kafka frozen"] += 1
+        try:
+            await (stack.kafka.kill() if is_killed else stack.kafka.pause())
+            await asyncio.sleep(dice.uniform(1.0, 4.0))
+        finally:
+            await (stack.kafka.restart() if is_killed else stack.kafka.resume())
+
+
 def _kill(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
@@ -216,7 +237,7 @@ def _read(record: ConsumerRecord) -> Found:
     return found(record.topic, record.partition, record.offset, record.key, record.value, record.headers)
 
 
-async def main(kills: int, seed: int, per_s: float) -> int:
+async def main(kills: int, seed: int, per_s: float, *, breaks_kafka: bool) -> int:
     """A stack of its own: 0 where the checker finds nothing."""
     topics = {"syncs_topic": "torture.syncs", "signups_topic": "torture.signups"}
     with tempfile.TemporaryDirectory() as directory:
@@ -225,7 +246,7 @@ async def main(kills: int, seed: int, per_s: float) -> int:
             for name in topics.values():
                 await stack.create_topic(Topic(name))
             async with running(Path(directory) / "gateway", stack.kafka.bootstrap, deliver=topics) as gateway:
-                tortured = await torture(gateway, topics, stack.kafka.bootstrap, kills=kills, seed=seed, per_s=per_s)
+                tortured = await torture(gateway, topics, stack, kills=kills, seed=seed, per_s=per_s, breaks_kafka=breaks_kafka)
     print(tortured)
     for finding in tortured.judgement.findings[:20]:
         print(f"{finding.kind}: {finding.evidence}")
@@ -237,5 +258,6 @@ if __name__ == "__main__":
     parser.add_argument("--kills", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1, help="of the dice: who is killed, and when")
     parser.add_argument("--per-s", type=float, default=PER_S, help=f"requests a second, of all clients together ({PER_S:g})")
+    parser.add_argument("--kafka", action="store_true", help="freeze and kill Kafka too")
     asked = parser.parse_args()
-    sys.exit(asyncio.run(main(asked.kills, asked.seed, asked.per_s)))
+    sys.exit(asyncio.run(main(asked.kills, asked.seed, asked.per_s, breaks_kafka=asked.kafka)))
