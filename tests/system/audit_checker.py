@@ -3,7 +3,7 @@
     python -m tests.system.audit_checker --clean 200
 
 One line per bug: after how many runs it was caught, as what, and the first piece of evidence.  A run is a seed of
-faulty_delivery.py: some thousand events of two workers, eight phones, Kafka and a disk, with a dozen faults.
+faulty_delivery.py: some five hundred samples through two workers, eight phones, Kafka and a disk, with a dozen faults.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from tests.system.faulty_delivery import Bug
 from tests.system.faulty_machine import Machine
-from tests.system.history import Finding, Kind
+from tests.system.judgement import Finding, Kind
 
 RUNS_MAX: Final = 200  # who is not caught in so many was missed
 

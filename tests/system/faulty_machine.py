@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from loadtests.recording import NO_ANSWER
 from tests.system.faulty_delivery import Bug, Request, Worker
-from tests.system.history import Event, History, Judgement, Send, judge
+from tests.system.history import Event, History, Send
+from tests.system.judgement import Judgement, judge
 from tests.system.outbox import Outbox
 from tests.system.virtual import PARTITIONS, POISON_STEPS, Entry, Site
 

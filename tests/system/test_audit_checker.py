@@ -8,7 +8,7 @@ from loadtests.recording import Fate
 from tests.system.audit_checker import CAUGHT_AS, caught, false_alarms
 from tests.system.faulty_delivery import Bug
 from tests.system.faulty_machine import Machine
-from tests.system.history import Kind
+from tests.system.judgement import Kind
 
 
 def test_fifty_runs_without_a_bug_raise_no_alarm() -> None:

@@ -9,7 +9,8 @@ import pytest
 from devstack import Devstack
 from loadtests.recording import Fate
 from tests.system.gateway import running
-from tests.system.history import History, Kind, judge
+from tests.system.history import History
+from tests.system.judgement import Kind, judge
 from tests.system.torture import torture
 
 KILLS = 10

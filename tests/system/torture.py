@@ -35,7 +35,8 @@ from devstack import Devstack, Topic
 from loadtests.recording import NO_ANSWER
 from tests.system import gateway as harness
 from tests.system.gateway import Gateway, records, running, sample, signup
-from tests.system.history import Event, Found, History, Judgement, Send, found, judge, signup_event
+from tests.system.history import Event, Found, History, Send, found, signup_event
+from tests.system.judgement import Judgement, judge
 from tests.system.load import session, until
 from tests.system.outbox import Outbox
 

@@ -1,4 +1,4 @@
-"""history.py: each rule by the smallest history that breaks it, and by the one beside it that does not."""
+"""judgement.py: each rule by the smallest history that breaks it, and by the one beside it that does not."""
 
 import json
 from time import process_time
@@ -9,7 +9,8 @@ import pytest
 from gateway.core.event import Forge
 from gateway.core.payload import SyncBody, read_sync
 from tests.system.gateway import sample, signup, sync
-from tests.system.history import Event, Found, History, Judgement, Kind, found, judge, signup_event, sync_events, waiting
+from tests.system.history import Event, Found, History, found, signup_event, sync_events, waiting
+from tests.system.judgement import Judgement, Kind, judge
 
 OK: Final = b'{"durability": "kafka", "accepted": 1, "ack_through": null, "results": []}'
 NONE: Final = b'{"code": "overloaded", "outcome": "none"}'
@@ -119,6 +120,14 @@ def test_another_key_topic_or_no_value_is_changed(change: dict[str, Any]) -> Non
     history, [a] = History(), meant(1)
     told(history, [a])
     assert kinds(judge(history, [stored(a, 0, **change)])) == [Kind.CHANGED]
+
+
+@pytest.mark.parametrize("held", ["spool", "rejected"])
+def test_what_waits_or_is_set_aside_is_looked_at_too(held: str) -> None:
+    history, [a], [strange] = History(), meant(1), meant(2)
+    told(history, [a])
+    altered = stored(a, 0, value=b"{}")
+    assert kinds(judge(history, [], **{held: [altered, stored(strange, 1)]})) == [Kind.CHANGED, Kind.STRANGER]
 
 
 def test_the_order_of_names_in_a_value_means_nothing() -> None:
