@@ -11,8 +11,9 @@ PAGE := gateway/ops/dashboard
 .DEFAULT_GOAL := help
 SCENARIO ?= smoke
 SIMULATE ?= --people 1000000
+KILLS ?= 500
 
-.PHONY: help run test test-pages test-alerts test-deploy check rehearse rehearse-at rehearse-all capacity simulate format bench bench-take bench-limits bench-overload bench-room bench-line bench-screen bench-arrivals bench-scrape docs lock clean
+.PHONY: help run test test-pages test-alerts test-deploy check audit-checker torture rehearse rehearse-at rehearse-all capacity simulate format bench bench-take bench-limits bench-overload bench-room bench-line bench-screen bench-arrivals bench-scrape docs lock clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -51,6 +52,12 @@ check: $(VENV)/.dev ## Lint, types, lock and generated documents
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+audit-checker: $(VENV)/.dev ## Let the checker of lost events judge seeded bugs and clean runs; half a minute
+	@$(BIN)/python -m tests.system.audit_checker
+
+torture: $(VENV)/.dev ## Kill workers and the supervisor KILLS times under load, and let the checker judge; 500 take about an hour
+	@$(BIN)/python -m tests.system.torture --kills $(KILLS)
 
 format: $(VENV)/.dev ## Format the sources
 	@$(BIN)/ruff format .

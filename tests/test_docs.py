@@ -14,9 +14,9 @@ from gateway.errors import PROBLEMS, SAMPLE_CODES
 from gateway.openapi import SIGNUP, SYNC, openapi
 from gateway.openapi.pages import EXAMPLE_USER, ROOT, fill, generated
 from gateway.openapi.schemas import EVENTS
+from tests.recipe import API, python_blocks
 from tests.records import stored
 
-API = (ROOT / "docs/api.md").read_text(encoding="utf-8")
 RECEIVED_US = 1_769_519_405_000_000  # 2026-01-27T13:10:05Z
 WRITE = "run `python -m gateway.openapi --write`"
 
@@ -111,14 +111,6 @@ def test_the_headers_named_are_the_headers_sent() -> None:
     named = re.findall(r"^\| `([\w-]+)` \|", section, re.MULTILINE)
     assert sorted(named) == sorted(sent)
     assert all(f"`{text}`" in section for text in (SYNC_TYPE, SIGNUP_TYPE, "/v1/syncs", "/v1/signups"))
-
-
-def python_blocks() -> dict[str, Any]:
-    """What the page's Python examples define."""
-    names: dict[str, Any] = {}
-    for block in re.findall(r"```python\n(.*?)```", API, re.DOTALL):
-        exec(block, names)
-    return names
 
 
 @pytest.mark.parametrize("changes", [{}, {"source": '시계 "é\\\u2028'}, {"recorded_at": "2026-01-27T13:10:05.120Z"}])

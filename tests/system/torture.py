@@ -1,0 +1,264 @@
+"""A real gateway under load whose processes are killed, again and again; in the end the checker says what became of it.
+
+    python -m tests.system.torture --kills 500
+
+Phones and applicants obey docs/api.md but for their patience: they come back within a third of a second of a broken
+connection, which is harder on the gateway than the minutes they are told.  Their number and pace bound the rate.
+
+    mostly       SIGKILL to one worker
+    one in 8     to the supervisor: its workers drain by themselves, and another one is started beside them
+    one in 16    to all of them at once, as when the machine goes down
+    --kafka      and meanwhile Kafka is frozen for seconds, or killed and started anew with what it has
+
+The next kill waits for some 202s since the last one: what is not serving has nothing to lose.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import tempfile
+import uuid
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from random import Random
+from typing import Any, Final, NamedTuple, Protocol
+
+import aiohttp
+from aiokafka import ConsumerRecord
+
+from devstack import Devstack, Topic
+from loadtests.recording import NO_ANSWER
+from tests.system import gateway as harness
+from tests.system.gateway import Gateway, records, running, sample, signup
+from tests.system.history import Event, Found, History, Send, found, signup_event
+from tests.system.judgement import Judgement, judge
+from tests.system.load import session, until
+from tests.system.outbox import Outbox
+
+PHONES: Final = 24
+APPLICANTS: Final = 4
+PER_S: Final = 150.0
+SERVES_AGAIN_S: Final = 60.0
+_SAMPLES_MAX: Final = 20
+_ACCEPTED_BETWEEN: Final = 40  # requests, from kill to kill
+_BACK_S: Final = 0.2  # at most, after no answer and instead of a longer Retry-After
+
+
+class Client(Protocol):
+    """Who has something to send, and keeps it until an answer lets it go."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def user(self) -> str | None: ...  # None: no token
+
+    def refill(self, dice: Random) -> None: ...
+    def request(self) -> tuple[Mapping[str, Any], list[Event]] | None: ...
+    def heard(self, send: Send) -> None: ...
+
+
+class Phone:
+    """Syncs: a sample or some, now and then one with the seq of the last and other steps."""
+
+    path = "/v1/syncs"
+
+    def __init__(self, topic: str, number: int) -> None:
+        self.user = f"u{number}"
+        self._outbox = Outbox(topic, self.user, {"device_id": f"d{number}", "platform": "android", "app_version": "2.3.1"})
+        self._seq = 0
+
+    def refill(self, dice: Random) -> None:
+        for _ in range(dice.choice((1, 1, 1, 2, 5))):
+            self._seq += dice.random() < 0.95
+            self._outbox.add(sample(self._seq, steps=dice.randint(0, 200_000)))
+
+    def request(self) -> tuple[Mapping[str, Any], list[Event]] | None:
+        return self._outbox.request(_SAMPLES_MAX) if self._outbox else None
+
+    def heard(self, send: Send) -> None:
+        self._outbox.heard(send)
+
+
+class Applicant:
+    """Sign-ups: one application after the other, each corrected once."""
+
+    path = "/v1/signups"
+    user = None
+
+    def __init__(self, topic: str) -> None:
+        self._topic = topic
+        self._forms = list[dict[str, Any]]()
+
+    def refill(self, dice: Random) -> None:
+        signup_id = str(uuid.UUID(int=dice.getrandbits(128), version=4))
+        self._forms += [signup(signup_id), signup(signup_id, revision=2, district="중구")]
+
+    def request(self) -> tuple[Mapping[str, Any], list[Event]] | None:
+        return (self._forms[0], [signup_event(self._topic, self._forms[0])]) if self._forms else None
+
+    def heard(self, send: Send) -> None:
+        if send.status == 202:
+            del self._forms[0]
+
+
+class Crowd:
+    """All clients, each with one request at a time."""
+
+    def __init__(self, gateway: Gateway, history: History, clients: list[Client], per_s: float, dice: Random) -> None:
+        self._gateway, self._history, self._dice = gateway, history, dice
+        self._clients = clients
+        self._pause_s = len(clients) / per_s
+        self.told = Counter[int]()
+        self.is_ending = False
+
+    async def run(self) -> None:
+        """Until it is told to end, and has nothing left to send."""
+        async with session() as connections, asyncio.TaskGroup() as sending:
+            for client in self._clients:
+                sending.create_task(self._serve(client, connections))
+
+    async def _serve(self, client: Client, connections: aiohttp.ClientSession) -> None:
+        headers = self._gateway.headers(client.user) if client.user else {"Content-Type": "application/json"}
+        while (pending := client.request()) or not self.is_ending:
+            if pending is None:
+                client.refill(self._dice)
+                continue
+            send = self._history.send(pending[1])
+            retry_after = await self._ask(connections, client.path, headers, pending[0], send)
+            client.heard(send)
+            self.told[send.status] += 1
+            pause_s = self._pause_s if send.status == 202 else min(retry_after or _BACK_S, _BACK_S)
+            await asyncio.sleep(pause_s * self._dice.uniform(0.5, 1.5))
+
+    async def _ask(self, connections: aiohttp.ClientSession, path: str, headers: Mapping[str, str], body: Mapping[str, Any], send: Send) -> float:
+        """Returns Retry-After; 0 where there was none."""
+        try:
+            async with connections.post(f"{self._gateway.public}{path}", headers=headers, data=json.dumps(body)) as answer:
+                said = await answer.read()
+        except (aiohttp.ClientError, TimeoutError, ConnectionError):
+            self._history.answer(send, NO_ANSWER)
+            return 0.0
+        self._history.answer(send, answer.status, said, answer.headers.get("Request-Id", ""))
+        return float(answer.headers.get("Retry-After", 0))
+
+
+class Tortured(NamedTuple):
+    """What was done, what was said, and the word on it."""
+
+    killed: Counter[str]
+    told: Counter[int]
+    history: History
+    kafka: list[Found]
+    judgement: Judgement
+
+    def __str__(self) -> str:
+        return f"killed {dict(self.killed)}; told {dict(self.told)}; {self.judgement}"
+
+
+async def torture(
+    gateway: Gateway, topics: Mapping[str, str], stack: Devstack, *, kills: int, seed: int = 1, per_s: float = PER_S, breaks_kafka: bool = False
+) -> Tortured:
+    """Load and kills, then peace until everybody has the last answer; the gateway is stopped, and Kafka read.
+
+    Args: topics: `syncs_topic` and `signups_topic`, which nobody else writes to.
+    """
+    # The crowd has dice of its own: how often it throws them is a matter of time, and who is killed shall not be.
+    dice, history = Random(seed), History()
+    clients: list[Client] = [Phone(topics["syncs_topic"], number) for number in range(PHONES)]
+    clients += [Applicant(topics["signups_topic"]) for _ in range(APPLICANTS)]
+    crowd, killed = Crowd(gateway, history, clients, per_s, Random(seed)), Counter[str]()
+    going_on = asyncio.create_task(crowd.run())
+    breaking = asyncio.create_task(_break_kafka(stack, Random(seed), killed)) if breaks_kafka else None
+    for number in range(kills):
+        await _until_accepted(crowd, going_on)
+        await asyncio.sleep(dice.uniform(0.0, 0.5))
+        killed[await _kill_someone(gateway, dice)] += 1
+        if number % 50 == 49:
+            print(f"{number + 1} kills, {len(history.events):,} events", flush=True)
+    if breaking:
+        breaking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await breaking
+    await _until_accepted(crowd, going_on)
+    crowd.is_ending = True
+    async with asyncio.timeout(SERVES_AGAIN_S):
+        await going_on
+    await gateway.stop()
+    kafka = [_read(record) for topic in topics.values() for record in await records(stack.kafka.bootstrap, topic)]
+    return Tortured(killed, crowd.told, history, kafka, judge(history, kafka))
+
+
+async def _until_accepted(crowd: Crowd, going_on: asyncio.Task[None]) -> None:
+    wanted = crowd.told[202] + _ACCEPTED_BETWEEN
+    await until(lambda: crowd.told[202] >= wanted or going_on.done(), SERVES_AGAIN_S, "202s after a kill")
+    if going_on.done():
+        going_on.result()  # a client that fell over is told here, not at the end
+
+
+async def _kill_someone(gateway: Gateway, dice: Random) -> str:
+    """Returns who it was.  Whoever has no supervisor any more gets one."""
+    workers = gateway.worker_pids()
+    drawn, which = dice.random(), dice.random()
+    if drawn >= 3 / 16 and workers:
+        _kill(workers[int(which * len(workers))])
+        return "a worker"
+    gateway.process.kill()
+    if drawn < 1 / 16:
+        for pid in workers:
+            _kill(pid)
+    await gateway.process.wait()
+    await gateway.start()
+    return "all" if drawn < 1 / 16 else "the supervisor"
+
+
+async def _break_kafka(stack: Devstack, dice: Random, killed: Counter[str]) -> None:
+    """Again and again; however it ends, Kafka runs."""
+    while True:
+        await asyncio.sleep(dice.uniform(5.0, 15.0))
+        is_killed = dice.random() < 0.5
+        killed["kafka killed" if is_killed else "kafka frozen"] += 1
+        try:
+            await (stack.kafka.kill() if is_killed else stack.kafka.pause())
+            await asyncio.sleep(dice.uniform(1.0, 4.0))
+        finally:
+            await (stack.kafka.restart() if is_killed else stack.kafka.resume())
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _read(record: ConsumerRecord) -> Found:
+    return found(record.topic, record.partition, record.offset, record.key, record.value, record.headers)
+
+
+async def main(kills: int, seed: int, per_s: float, *, breaks_kafka: bool) -> int:
+    """A stack of its own: 0 where the checker finds nothing."""
+    topics = {"syncs_topic": "torture.syncs", "signups_topic": "torture.signups"}
+    with tempfile.TemporaryDirectory() as directory:
+        async with Devstack(Path(directory) / "devstack", fast_stop=True) as stack:
+            harness.redis_url = stack.redis.url
+            for name in topics.values():
+                await stack.create_topic(Topic(name))
+            async with running(Path(directory) / "gateway", stack.kafka.bootstrap, deliver=topics) as gateway:
+                tortured = await torture(gateway, topics, stack, kills=kills, seed=seed, per_s=per_s, breaks_kafka=breaks_kafka)
+    print(tortured)
+    for finding in tortured.judgement.findings[:20]:
+        print(f"{finding.kind}: {finding.evidence}")
+    return int(bool(tortured.judgement.findings))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=1, help="of the dice: who is killed, and when")
+    parser.add_argument("--per-s", type=float, default=PER_S, help=f"requests a second, of all clients together ({PER_S:g})")
+    parser.add_argument("--kafka", action="store_true", help="freeze and kill Kafka too")
+    asked = parser.parse_args()
+    sys.exit(asyncio.run(main(asked.kills, asked.seed, asked.per_s, breaks_kafka=asked.kafka)))
