@@ -79,6 +79,15 @@ def bytes_max(records: Sequence[Record]) -> int:
     return sum([len(record.body) for record in records]) + recordbatch.FRAMING_BYTES_MAX * len(records)
 
 
+def replayed(record: Record) -> Record:
+    """The same event, marked as sent from the spool: it may have been stored before."""
+    return Record(record.event_id, record.key, recordbatch.with_header(record.body, _REPLAY), record.timestamp_ms)
+
+
+_REPLAY: Final = header("replay", b"true")
+REPLAY_BYTES_MAX: Final = len(_REPLAY) + 1  # the count of headers may take a byte more
+
+
 def uuid8(digest: bytes) -> str:
     """16 bytes as the text of a UUID of version 8, RFC 4122 variant."""
     h = digest.hex()
