@@ -202,7 +202,9 @@ class MemorySpool:
         self._running.set()
 
     def after_a_crash(self) -> "MemorySpool":
-        """What a next life finds: what was confirmed and not settled, and what was not confirmed and is there."""
+        """What a next life finds: what was confirmed and not settled, and what was not confirmed and is there.  This one writes no more."""
+        if self._writer is not None:
+            self._writer.cancel()
         found = MemorySpool()
         found._entries = dict(sorted((self._entries | self._unconfirmed).items()))
         found._waiting = Counter((topic, partition) for topic, partition, _ in found._entries.values())
