@@ -49,6 +49,7 @@ class Copies:
         self._kinds = kinds
         self._on_copied = on_copied
         self._closed_until_s = dict.fromkeys(kinds.values(), 0.0)
+        self._is_told: set[str] = set()  # in the log: one line a bad day, not one a second
         self._is_slow = False
         self._given_up = 0  # appends that may still answer
         self.failure: BaseException | None = None  # a bug, of which the worker dies loudly
@@ -93,6 +94,7 @@ class Copies:
             lane.not_copied(copy)
         elif (exc := future.exception()) is None:
             lane.copied(copy, future.result())
+            self._is_told.discard(self._kinds[lane.topic])
         elif isinstance(exc, SpoolError):
             lane.not_copied(copy)
             self._is_refused(lane, exc)
@@ -107,7 +109,9 @@ class Copies:
     def _is_refused(self, lane: Lane, exc: SpoolError) -> None:
         kind = self._kinds[lane.topic]
         self._closed_until_s[kind] = self._monotonic_s() + _ASK_AGAIN_S
-        logs.warning("the spool takes nothing", kind=kind, error=type(exc).__name__, reason=str(exc))
+        if kind not in self._is_told:
+            self._is_told.add(kind)
+            logs.warning("the spool takes nothing", kind=kind, error=type(exc).__name__, reason=str(exc))
 
     def left(self, lane: Lane) -> int:
         """How many records of this lane the spool has to replay."""

@@ -44,7 +44,7 @@ from gateway.board import Slot
 from gateway.clock import Clock
 from gateway.config import Deliver as Settings
 from gateway.copies import Copies
-from gateway.core.event import REPLAY_BYTES_MAX, Record
+from gateway.core.event import Record
 from gateway.core.lane import Delivery, Lane
 from gateway.core.light import INDEX, REASONS
 from gateway.core.receipt import Outcome
@@ -75,9 +75,9 @@ class Deliverer:
         self._stall_s = settings.stall_ms / 1000
         self._linger_s = settings.linger_ms / 1000
         self._names = {"syncs": settings.syncs_topic, "signups": settings.signups_topic}
-        self._tick_s = min(_TICK_S, settings.hedge_ms / 1000 / _TICKS_A_HEDGE) if spool else _TICK_S
+        self._tick_s = min(_TICK_S, settings.hedge_ms / 1000 / _TICKS_A_HEDGE) if spool is not None else _TICK_S
         self._kinds = {name: kind for kind, name in self._names.items()}
-        self._copies = Copies(settings, spool, clock, slot, self._kinds, self._copied) if spool else None
+        self._copies = Copies(settings, spool, clock, slot, self._kinds, self._copied) if spool is not None else None
         self._lanes: dict[str, list[Lane]] = {kind: [] for kind in self._names}
         self._all_lanes: list[Lane] = []
         self._serving: dict[Lane, asyncio.Task[None]] = {}
@@ -153,10 +153,12 @@ class Deliverer:
 
     # Start and stop
 
-    async def start(self, *, is_strict: bool) -> None:
+    async def start(self, *, is_strict: bool, known: Mapping[str, Topic] | None = None) -> None:
         """First contact, then serve for ever.
 
         Kafka away is no error: it is shown red, and contact is made when it comes.
+
+        Args: known: the topics as they were last seen; with Kafka away the spool takes records for their partitions.
 
         Raises:
             ConfigError: with `is_strict`, Kafka answered and a topic cannot promise what a 202 says.
@@ -167,6 +169,10 @@ class Deliverer:
         except BrokerAway as exc:
             logs.warning("kafka is away at start", reason=str(exc))
             self._broken.set()
+            if self._copies is not None:
+                self._apply(known or {})
+                for lane in self._all_lanes:
+                    self._spool_first(lane)
         else:
             self._made_contact(topics)
             names = [self._names[kind] for kind, fault in self._faults.items() if fault == "single-copy"]
@@ -237,15 +243,14 @@ class Deliverer:
         if not self._connected.is_set():
             return  # they leave when there is contact again
         for lane in self._all_lanes:
-            if lane not in self._serving and self._has_work(lane):
+            if lane not in self._serving and (self._has_backlog(lane) if lane.is_spooling else lane.has_queue):
                 task = self._loop.create_task(self._serve(lane))
                 self._serving[lane] = task
                 task.add_done_callback(self._served)
 
-    def _has_work(self, lane: Lane) -> bool:
-        if not lane.is_spooling or lane.flows(self._left(lane)):
-            return lane.has_queue
-        return self._left(lane) > 0
+    def _has_backlog(self, lane: Lane) -> bool:
+        left = self._left(lane)
+        return lane.has_queue if lane.flows(left) else left > 0
 
     async def _serve(self, lane: Lane) -> None:
         """Send one lane's batches, one at a time, as long as they are full."""
@@ -293,7 +298,6 @@ class Deliverer:
             lane.lost()
             self._batches["lost"].add()
             self._rebuild(str(exc))
-            self._spool_first(lane)  # the producer may have been given up before
         else:
             if lane.replay and self._copies is not None:
                 self._copies.replayed(len(lane.replay))
@@ -426,8 +430,6 @@ class Deliverer:
     def _fit(self, kind: str, topic: Topic) -> None:
         lanes = self._lanes[kind]
         batch_bytes_max = min(self._settings.batch_bytes_max, topic.batch_bytes_max)
-        if self._copies is not None:
-            batch_bytes_max -= REPLAY_BYTES_MAX  # what fits once fits from the spool too
         for lane in lanes:
             lane.batch_bytes_max = batch_bytes_max
         # A topic loses partitions only by being made anew.

@@ -103,7 +103,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "sluicegate_kafka_batches_total",
         "counter",
         "Batches by what Kafka answered; `late` ones were acknowledged after their requests had been answered.",
-        "`late` grows: raise deliver.timeout_ms or make Kafka faster.",
+        "`late` grows: Kafka is slower than deliver.hedge_ms, or than deliver.timeout_ms where there is no spool.",
         (("result", ("acked", "late", "refused", "lost")),),
     ),
     Metric(

@@ -246,8 +246,40 @@ async def test_a_lost_ack_is_repeated_from_the_spool_and_says_so() -> None:
     async with world() as w:
         w.broker.lose_acks = 1
         assert await w.send("a").task == [S]
-        await w.until(1)
+        await w.until(TICK_S / 2)  # at once: nobody waits for the watcher
         assert (w.log(), w.marked()) == (["a", "a"], ["a"])
+
+
+@in_virtual_time
+async def test_a_replay_that_hangs_ends_its_producer_like_any_other_batch() -> None:
+    async with world() as w:
+        w.broker.kill()
+        assert await w.send("a").task == [S]
+        w.broker.latency_s = 60
+        w.broker.revive()
+        await w.until(3)
+        assert w.broker.sending == 1
+        w.broker.latency_s = 0
+        rebuilds = w.counted("kafka_rebuilds_total")
+        await w.until(TIMEOUT_S + 2)
+        assert w.log() == ["a"]
+        assert w.counted("kafka_rebuilds_total") > rebuilds
+
+
+@in_virtual_time
+async def test_while_spooling_an_answer_takes_two_writes_at_most() -> None:
+    """What comes during one shares the next."""
+    async with world() as w:
+        w.broker.kill()
+        await w.send("first").task
+        w.spool.latency_s = 0.01
+        calls = []
+        for n in range(200):
+            calls.append(w.send(str(n)))
+            await w.until(0.1 + n / 1_000)
+        assert all(told == [S] for told in await answered(*calls))
+        assert max(call.took_s for call in calls[1:]) < 0.021
+        assert len(w.spool.appends) < 30
 
 
 @in_virtual_time
@@ -259,6 +291,21 @@ async def test_kafka_away_at_start_closes_the_door_until_partitions_are_known() 
     made.broker.revive()
     await made.until(1.1)
     assert await made.send("a").task == [D]
+    await made.deliverer.stop()
+
+
+@in_virtual_time
+async def test_kafka_away_at_start_is_no_reason_to_refuse_where_its_partitions_are_known() -> None:
+    made = World()
+    made.broker.kill()
+    await made.deliverer.start(is_strict=True, known={"syncs.v1": SYNCS, "signups.v1": SIGNUPS})
+    assert (made.deliverer.is_open("syncs"), made.light) == (True, "connecting")
+    calls = [made.send("a"), made.send("b", key=LANE_1), made.send("s", kind="signups")]
+    assert await answered(*calls) == [[S], [S], [S]]
+    made.broker.revive()
+    await made.until(1.5)
+    assert (sorted(made.log()), made.log("signups.v1"), made.spool.records) == (["a", "b"], ["s"], [])
+    assert await made.send("c").task == [D]
     await made.deliverer.stop()
 
 

@@ -85,7 +85,10 @@ def replayed(record: Record) -> Record:
 
 
 _REPLAY: Final = header("replay", b"true")
-REPLAY_BYTES_MAX: Final = len(_REPLAY) + 1  # the count of headers may take a byte more
+# The count of headers may take a byte more.  What bytes_max allows for offset and time a record alone in its batch
+# does not need: one that just fits a batch fits with the mark.
+_REPLAY_BYTES_MAX: Final = len(_REPLAY) + 1
+assert _REPLAY_BYTES_MAX <= recordbatch.FRAMING_BYTES_MAX - recordbatch.FRAMING_ALONE_BYTES_MAX
 
 
 def uuid8(digest: bytes) -> str:

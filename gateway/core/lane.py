@@ -233,7 +233,7 @@ class Lane:
         room, queue = self.batch_bytes_max - BATCH_HEADER_BYTES, self._queue
         while queue and len(taken) < self._records_max:
             run = queue.popleft()
-            if run.is_nobodys:
+            if run.delivery.is_settled and run.copy is None:  # is_nobodys, without a call
                 self.held_bytes -= run.bytes_max
                 continue
             if run.bytes_max > room or len(taken) + len(run.records) > self._records_max:
@@ -443,6 +443,7 @@ class Lane:
             room -= bytes_max((record,))
             if room < 0 and records:
                 break
+            # The first one fits with its mark too: alone in a batch it takes fewer bytes than bytes_max says.
             records.append(record)
         self.replay = list(entries[: len(records)])
         is_last_append_small = self.copying is None or self.copying.bytes_max <= self.batch_bytes_max

@@ -26,6 +26,7 @@ _BEFORE_LENGTH_ENDS: Final = 12
 HEADER_BYTES: Final = _UNCHECKED.size + _CHECKED.size
 # Beside its body a record has its length (at most 5 bytes), attributes, and two deltas (10 and 5).
 FRAMING_BYTES_MAX: Final = 21
+FRAMING_ALONE_BYTES_MAX: Final = 8  # both deltas of the first are 0, a byte each
 
 
 class Stamped(Protocol):
