@@ -280,6 +280,12 @@ async def test_while_spooling_an_answer_takes_two_writes_at_most() -> None:
         assert all(told == [S] for told in await answered(*calls))
         assert max(call.took_s for call in calls[1:]) < 0.021
         assert len(w.spool.appends) < 30
+        await w.until(1)
+        calls = [w.send("begins a write")]
+        await w.until(1.001)
+        calls.append(w.send("comes meanwhile, and nobody after it"))
+        await answered(*calls)
+        assert calls[1].took_s < 0.021
 
 
 @in_virtual_time
