@@ -8,7 +8,8 @@ One request, in the order of the files that carry it:
     admit     may this one pass now?  decided before its body is read:
               how much at once and who first (core/overload), then quotas (limits ─▶ ratelimit/ ─▶ Redis)
     check     bytes → events, or the pointers of what is wrong with them
-    deliver   events → durable, or an honest "unknown" within its deadline
+    deliver   events → durable, or an honest "unknown" within its deadline; what Kafka does not take in time is copied
+              to the spool (copies ─▶ spool_store) and answered from there
 
 Sign-ups may have to go through a line first:
 
@@ -45,9 +46,11 @@ Glossary
     sample    one line of a sync: the step total of a day from a source, as of an instant
     event     a valid sample or sign-up with its id; what becomes one Kafka record
     record    the bytes of an event as Kafka stores them: key, value, headers, timestamp
-    lane      one partition's queue and its one batch in flight
+    lane      one partition's queue and its one batch in flight; it flows, or it spools: then the replay is its only sender
+    copy      records appended to the spool, on their way to the disk or there
+    replay    what sends a lane's records from the spool, in order, each marked as such
     delivery  one request's records on their way, until every one has an outcome
-    outcome   durable | refused (by Kafka, for good) | withdrawn | unknown | limited | shed
+    outcome   durable | spooled | refused (by Kafka, for good) | withdrawn | unknown | limited | shed
     refusal   an answer that is not 2xx: a problem with a code, never a bare status
     board     the counters all processes share (an inherited memfd)
     light     one dependency's state for an operator: green, amber, red or grey

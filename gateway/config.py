@@ -108,6 +108,7 @@ class Deliver(Struct, frozen=True, forbid_unknown_fields=True):
     signups_topic: Topic = "signups.v1"
     allow_single_copy: bool = False
     linger_ms: Annotated[float, Meta(ge=0, le=1_000)] = 2.0
+    hedge_ms: Milliseconds = 250
     timeout_ms: Milliseconds = 5_000
     stall_ms: Milliseconds = 1_000
     connect_timeout_ms: Milliseconds = 2_000
@@ -289,6 +290,7 @@ def _contradictions(config: Config) -> Iterator[tuple[bool, str]]:
         f"process.drain_s must exceed {last_s:g} (drain_lag_s + {LAST_REQUEST_S:g} + http.body_timeout_s + deliver.timeout_ms + http.write_timeout_s)",
     )
     yield deliver.stall_ms > deliver.timeout_ms, "deliver.stall_ms must not exceed deliver.timeout_ms"
+    yield deliver.hedge_ms >= deliver.timeout_ms, "deliver.hedge_ms must be below deliver.timeout_ms"
     yield deliver.linger_ms >= deliver.stall_ms, "deliver.linger_ms must be below deliver.stall_ms"
     yield deliver.batch_bytes_max > deliver.in_flight_bytes_max, "deliver.batch_bytes_max must not exceed deliver.in_flight_bytes_max"
     yield http.body_bytes_max >= deliver.in_flight_bytes_max, "http.body_bytes_max must be below deliver.in_flight_bytes_max"

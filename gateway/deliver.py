@@ -1,9 +1,9 @@
 """Events → durable, or an honest "unknown" within their deadline.
 
-Decided here: when a batch leaves, when a producer is given up, what a request
-is told whose time is up, and what the Kafka light shows.  Not decided here: the
-order of records and what a failure leaves (core/lane.py), Kafka's protocol
-(kafka.py).  Units: the settings' milliseconds become seconds once, in __init__.
+Decided here: when a batch leaves, when a producer is given up, when a lane turns
+to the spool, what a request is told whose time is up, and what the Kafka light
+shows.  Not decided here: the order of records and what a failure leaves
+(core/lane.py), what the spool is asked (copies.py), Kafka's protocol (kafka.py).  Units: the settings' milliseconds become seconds once, in __init__.
 
 One lane per partition, one batch in flight per lane; the next one fills
 meanwhile.  Lanes leave together, because one produce request carries the batches
@@ -25,6 +25,13 @@ When Kafka fails:
       → halve that lane's batches until the culprit stands alone
     no ack for stall_ms, or no producer
       → new requests are refused before their body is read (`is_open`)
+
+With a spool that takes records nobody is refused for any of these.  What is not
+acknowledged within hedge_ms is copied to it and answered from there; when the producer
+or a partition fails, or half of in_flight_bytes_max is held, the lanes concerned turn to
+the spool first, and what it holds is sent at full speed once there is contact.  The same
+loop sends a lane's batches from memory and from the spool, so there is never but one
+sender.  A start is such a turn: records of an earlier life go before new ones of their lane.
 """
 
 import asyncio
@@ -36,6 +43,7 @@ from gateway import logs
 from gateway.board import Slot
 from gateway.clock import Clock
 from gateway.config import Deliver as Settings
+from gateway.copies import Copies
 from gateway.core.event import Record
 from gateway.core.lane import Delivery, Lane
 from gateway.core.light import INDEX, REASONS
@@ -43,8 +51,11 @@ from gateway.core.receipt import Outcome
 from gateway.errors import BatchRefused, BrokerAway, ConfigError, PartitionFailed
 from gateway.kafka import Broker, Topic
 from gateway.kafka import key_hash as hash_of
+from gateway.spool_store import Spool
 
 _TICK_S: Final = 0.05
+_TICKS_A_HEDGE: Final = 5  # how exactly hedge_ms is kept
+_SPOOL_SHARE: Final = 0.5  # of in_flight_bytes_max: the bodies of requests need the rest
 _FULL_BYTES: Final = 16_384  # a batch is worth its own costs; the number is Kafka's own, batch.size
 _ROUND_S: Final = 0.02  # so long an idle lane waits for the acknowledgement of another, which may be stuck
 _TOPICS_EVERY_S: Final = 30.0  # how late a changed setting or a new partition is noticed
@@ -55,7 +66,8 @@ _BACKOFF_S: Final = (0.1, 0.2, 0.5, 1.0)
 class Deliverer:
     """The lanes of one worker and the producer they share."""
 
-    def __init__(self, settings: Settings, broker: Broker, clock: Clock, slot: Slot) -> None:
+    def __init__(self, settings: Settings, broker: Broker, clock: Clock, slot: Slot, spool: Spool | None = None) -> None:
+        """Args: spool: open; it is closed by who opened it, after `stop`."""
         self._settings = settings
         self._broker = broker
         self._monotonic_s = clock.monotonic_s
@@ -63,6 +75,9 @@ class Deliverer:
         self._stall_s = settings.stall_ms / 1000
         self._linger_s = settings.linger_ms / 1000
         self._names = {"syncs": settings.syncs_topic, "signups": settings.signups_topic}
+        self._tick_s = min(_TICK_S, settings.hedge_ms / 1000 / _TICKS_A_HEDGE) if spool is not None else _TICK_S
+        self._kinds = {name: kind for kind, name in self._names.items()}
+        self._copies = Copies(settings, spool, clock, slot, self._kinds, self._copied) if spool is not None else None
         self._lanes: dict[str, list[Lane]] = {kind: [] for kind in self._names}
         self._all_lanes: list[Lane] = []
         self._serving: dict[Lane, asyncio.Task[None]] = {}
@@ -90,7 +105,7 @@ class Deliverer:
     # What the path asks
 
     def is_open(self, kind: str) -> bool:
-        """Whether any record of this kind would be sent if it came now; at most 50 ms old."""
+        """Whether any record of this kind would be sent or spooled if it came now; at most 50 ms old."""
         return self._is_open[kind]
 
     def deliver(self, kind: str, records: Sequence[Record], key_hash: int | None) -> "asyncio.Future[Sequence[Outcome]]":
@@ -112,14 +127,17 @@ class Deliverer:
             if not settled.done():  # a cancelled request waits no longer
                 settled.set_result(outcomes)
 
-        if not self._is_open[kind] or not (lane := lanes[key_hash % len(lanes)]).takes_more(now_s, self._stall_s):
+        lane = lanes[key_hash % len(lanes)] if self._is_open[kind] else None
+        if lane is None or not (lane.takes_more(now_s, self._stall_s) or self._is_spool_open(kind)):
             tell([Outcome.WITHDRAWN] * len(records))
             return settled
         delivery = Delivery(len(records), now_s, tell)
         self.held_bytes += lane.add(records, delivery)
         if not delivery.is_settled:
             self._waiting.append(delivery)
-            if self._departure is None and lane not in self._serving:
+            if lane.is_spooling:
+                self._copy(lane)
+            elif self._departure is None and lane not in self._serving:
                 self._plan(_ROUND_S if self._serving else self._linger_s)
         return settled
 
@@ -130,16 +148,17 @@ class Deliverer:
             counts["durable"].add(durable)
             self._ack_seconds[kind].observe(self._monotonic_s() - since_s)
         if durable < len(outcomes):
-            for outcome in outcomes:
-                if outcome is not Outcome.DURABLE:
-                    counts[outcome.value].add()
+            for outcome in set(outcomes) - {Outcome.DURABLE}:
+                counts[outcome.value].add(outcomes.count(outcome))
 
     # Start and stop
 
-    async def start(self, *, is_strict: bool) -> None:
+    async def start(self, *, is_strict: bool, known: Mapping[str, Topic] | None = None) -> None:
         """First contact, then serve for ever.
 
         Kafka away is no error: it is shown red, and contact is made when it comes.
+
+        Args: known: the topics as they were last seen; with Kafka away the spool takes records for their partitions.
 
         Raises:
             ConfigError: with `is_strict`, Kafka answered and a topic cannot promise what a 202 says.
@@ -150,6 +169,10 @@ class Deliverer:
         except BrokerAway as exc:
             logs.warning("kafka is away at start", reason=str(exc))
             self._broken.set()
+            if self._copies is not None:
+                self._apply(known or {})
+                for lane in self._all_lanes:
+                    self._spool_first(lane)
         else:
             self._made_contact(topics)
             names = [self._names[kind] for kind, fault in self._faults.items() if fault == "single-copy"]
@@ -163,12 +186,30 @@ class Deliverer:
         for task in self._watchers:
             if task.done() and not task.cancelled() and (exc := task.exception()):
                 return exc
-        return self._failure
+        return self._failure or (self._copies.failure if self._copies is not None else None)
 
-    async def flush(self) -> None:
-        """Return when nothing is on its way; at the latest `timeout_ms` from the last delivery."""
+    async def flush(self, share_s: float | None = None) -> None:
+        """Return when nothing is on its way; at the latest `timeout_ms` from the last delivery.
+
+        With a spool: when Kafka has what it takes within `share_s` (as long as timeout_ms, unless given),
+        and the spool the rest.
+        """
+        if self._copies is not None:
+            until_s = self._monotonic_s() + (self._timeout_s if share_s is None else share_s)
+            while any(lane.held_bytes for lane in self._all_lanes) and self._connected.is_set() and self._monotonic_s() < until_s:
+                await asyncio.sleep(_TICK_S / 5)
+            for lane in self._all_lanes:
+                if lane.held_bytes:
+                    self._spool_first(lane)
         while self._waiting:
             await asyncio.sleep(_TICK_S / 5)
+
+    def adopted(self) -> None:
+        """The spool has taken over the records of a worker that is gone: they are replayed beside this one's own."""
+        for lane in self._all_lanes:
+            if self._left(lane):
+                lane.spool_first()
+                self._copy(lane)
 
     async def stop(self) -> None:
         """End all loops and close the producer.  What was not acknowledged has been told so."""
@@ -176,6 +217,7 @@ class Deliverer:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._connected.clear()  # appends may still answer: nothing departs for them
         if self._departure is not None:
             self._departure.cancel()
         await self._broker.close()
@@ -201,25 +243,37 @@ class Deliverer:
         if not self._connected.is_set():
             return  # they leave when there is contact again
         for lane in self._all_lanes:
-            if lane.has_queue and lane not in self._serving:
+            if lane not in self._serving and (self._has_backlog(lane) if lane.is_spooling else lane.has_queue):
                 task = self._loop.create_task(self._serve(lane))
                 self._serving[lane] = task
                 task.add_done_callback(self._served)
 
+    def _has_backlog(self, lane: Lane) -> bool:
+        left = self._left(lane)
+        return lane.has_queue if lane.flows(left) else left > 0
+
     async def _serve(self, lane: Lane) -> None:
         """Send one lane's batches, one at a time, as long as they are full."""
         try:
-            while self._connected.is_set() and (batch := lane.take(self._monotonic_s())):
+            while self._connected.is_set() and (batch := await self._backlog(lane) if lane.is_spooling else lane.take(self._monotonic_s())):
                 await self._send(lane, batch)
                 self._count_held()
                 if (pause_s := lane.closed_until_s - self._monotonic_s()) > 0:
                     await asyncio.sleep(pause_s)
-                if lane.held_bytes < min(_FULL_BYTES, lane.batch_bytes_max):
+                if lane.held_bytes < min(_FULL_BYTES, lane.batch_bytes_max) and not lane.is_spooling:
                     break
         finally:
             del self._serving[lane]
-            if lane.has_queue or self._departure is not None:
+            if (lane.has_queue and not lane.is_spooling) or self._departure is not None:
                 self._plan(self._linger_s)
+
+    async def _backlog(self, lane: Lane) -> list[Record]:
+        """The next batch of a lane that spools; when nothing is left, of its memory again."""
+        assert self._copies is not None
+        if lane.flows(self._left(lane)):
+            return lane.take(self._monotonic_s())
+        entries = await self._copies.read(lane, len(self._all_lanes)) if self._left(lane) else []
+        return lane.replays(entries, self._left(lane), self._monotonic_s()) if entries else []
 
     def _served(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (exc := task.exception()):
@@ -238,14 +292,19 @@ class Deliverer:
         except PartitionFailed as exc:
             self._batches["lost"].add()
             lane.failed(self._monotonic_s())
+            self._spool_first(lane)
             logs.warning("a kafka partition fails", topic=lane.topic, partition=lane.partition, in_a_row=lane.failures, reason=str(exc))
         except BrokerAway as exc:
             lane.lost()
             self._batches["lost"].add()
             self._rebuild(str(exc))
         else:
+            if lane.replay and self._copies is not None:
+                self._copies.replayed(len(lane.replay))
             in_time, late = lane.acked()
             self._batches["late" if late and not in_time else "acked"].add()
+        if self._copies is not None:
+            self._copies.hand_over(lane)
 
     def _rebuild(self, why: str) -> None:
         """Give the producer up.  Sends still waiting raise, their lanes put their batches back."""
@@ -255,8 +314,34 @@ class Deliverer:
         self._rebuilds.add()
         self._connected.clear()
         self._broken.set()
+        for lane in self._all_lanes:
+            self._spool_first(lane)
         self._look()
         self._broker.discard()
+
+    # To the spool
+
+    def _is_spool_open(self, kind: str) -> bool:
+        return self._copies is not None and self._copies.takes(kind)
+
+    def _left(self, lane: Lane) -> int:
+        return 0 if self._copies is None else self._copies.left(lane)
+
+    def _copy(self, lane: Lane) -> None:
+        if self._copies is not None:
+            self._copies.copy(lane)
+
+    def _spool_first(self, lane: Lane) -> None:
+        """Turn a lane to the spool, where there is one that takes its records; else it goes on from memory."""
+        if self._is_spool_open(self._kinds[lane.topic]):
+            lane.spool_first()
+            self._copy(lane)
+
+    def _copied(self, lane: Lane) -> None:
+        """An append has ended."""
+        self._count_held()
+        if lane.is_spooling and lane not in self._serving:
+            self._plan(0.0)
 
     # Loops
 
@@ -283,7 +368,7 @@ class Deliverer:
     async def _watch(self) -> None:
         """End deliveries whose time is up, give up a producer that hangs, show the light."""
         while True:
-            await asyncio.sleep(_TICK_S)
+            await asyncio.sleep(self._tick_s)
             now_s = self._monotonic_s()
             waiting = self._waiting
             while waiting and (waiting[0].is_settled or now_s - waiting[0].accepted_s >= self._timeout_s):
@@ -291,8 +376,19 @@ class Deliverer:
             for lane in self._all_lanes:
                 lane.forget_settled()
             self._count_held()
+            if self._copies is not None:
+                self._look_after_the_spool(self._copies)
             if self._look() >= self._timeout_s:
                 self._rebuild("the oldest batch is overdue")
+
+    def _look_after_the_spool(self, copies: Copies) -> None:
+        if self.held_bytes >= self._settings.in_flight_bytes_max * _SPOOL_SHARE:
+            for lane in self._all_lanes:
+                if lane.held_bytes and not lane.is_spooling:
+                    self._spool_first(lane)
+        copies.look(self._all_lanes)
+        if any(lane.is_spooling and lane not in self._serving for lane in self._all_lanes):
+            self._plan(0.0)
 
     async def _keep_topics(self) -> None:
         """Notice changed settings, new topics and new partitions."""
@@ -343,6 +439,8 @@ class Deliverer:
         del lanes[topic.partitions :]
         for partition in range(len(lanes), topic.partitions):
             lane = Lane(topic.name, partition, batch_bytes_max)
+            if self._left(lane):
+                lane.spool_first()
             lanes.append(lane)
             self._all_lanes.append(lane)
 
@@ -351,8 +449,8 @@ class Deliverer:
         now_s = self._monotonic_s()
         is_connected = self._connected.is_set()
         for kind, lanes in self._lanes.items():
-            can_be_durable = is_connected and kind not in self._faults
-            self._is_open[kind] = can_be_durable and any(lane.takes_more(now_s, self._stall_s) for lane in lanes)
+            takes_more = is_connected and any(lane.takes_more(now_s, self._stall_s) for lane in lanes)
+            self._is_open[kind] = kind not in self._faults and bool(lanes) and (takes_more or self._is_spool_open(kind))
         oldest_s = max([lane.age_s(now_s) for lane in self._all_lanes], default=0.0)
         if not is_connected:
             reason = "connecting"

@@ -5,10 +5,13 @@
      ├── Refusal          a request is refused, and why       → problem+json, see PROBLEMS
      ├── RoomAway         the line's store did not answer     → the worker goes on alone
      │    └── Behind      it forgot what was seen, or all     → raise it, ask again
-     └── BrokerError
-          ├── BrokerAway       no contact, no answer in time, or a producer past repair → rebuild
-          ├── PartitionFailed  one partition does not take its batches                  → it alone backs off
-          └── BatchRefused     this batch's content is refused for good                 → split
+     ├── BrokerError
+     │    ├── BrokerAway       no contact, no answer in time, or a producer past repair → rebuild
+     │    ├── PartitionFailed  one partition does not take its batches                  → it alone backs off
+     │    └── BatchRefused     this batch's content is refused for good                 → split
+     └── SpoolError
+          ├── SpoolFull        no bytes left for this kind; nothing was written         → Kafka, or the client keeps it
+          └── SpoolFailed      the disk fails; what was asked may be on it all the same → the same, outcome unknown
 
 Third-party errors are translated at the one door of their library; what gets
 past a door all the same is a bug, is logged, and answers `internal`.
@@ -48,6 +51,18 @@ class PartitionFailed(BrokerError):
 
 class BatchRefused(BrokerError):
     """The broker refuses what this batch contains, and would again."""
+
+
+class SpoolError(SluicegateError):
+    """The spool did not take records: nothing may be acknowledged from it."""
+
+
+class SpoolFull(SpoolError):
+    """Its bytes are used up, or what is left is reserved for sign-ups: nothing was written."""
+
+
+class SpoolFailed(SpoolError):
+    """The disk is full, read-only or broken.  What was asked may be found on it after a restart all the same."""
 
 
 class Problem(NamedTuple):

@@ -58,8 +58,8 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "sluicegate_events_total",
         "counter",
         "Samples and sign-ups by what became of them.",
-        "`unknown` grows: Kafka did not acknowledge in time; `refused`: the topic's limits are too small.",
-        (("topic", TOPICS), ("outcome", ("durable", "invalid", "duplicate", "refused", "withdrawn", "unknown", "limited", "shed"))),
+        "`spooled` grows: Kafka is slow or away, and this machine's disk holds them; `unknown`: neither took them in time; `refused`: the topic's limits are too small.",
+        (("topic", TOPICS), ("outcome", ("durable", "spooled", "invalid", "duplicate", "refused", "withdrawn", "unknown", "limited", "shed"))),
     ),
     Metric(
         "sluicegate_ack_seconds",
@@ -103,7 +103,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "sluicegate_kafka_batches_total",
         "counter",
         "Batches by what Kafka answered; `late` ones were acknowledged after their requests had been answered.",
-        "`late` grows: raise deliver.timeout_ms or make Kafka faster.",
+        "`late` grows: Kafka is slower than deliver.hedge_ms, or than deliver.timeout_ms where there is no spool.",
         (("result", ("acked", "late", "refused", "lost")),),
     ),
     Metric(
@@ -111,6 +111,18 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "counter",
         "Producers torn down and built anew.",
         "More than a few: read the log for the reason of each.",
+    ),
+    Metric(
+        "sluicegate_spool_replayed_total",
+        "counter",
+        "Records sent to Kafka from the spool and acknowledged.",
+        "None while it grows; records wait and it does not: Kafka is away, or a partition fails.",
+    ),
+    Metric(
+        "sluicegate_spool_rejected_total",
+        "counter",
+        "Records that Kafka refused for good after their request had been answered 202 from the spool; kept in rejected/.",
+        "The log has their event ids; the topic's limits are too small.",
     ),
     Metric(
         "sluicegate_tokens_total",

@@ -38,6 +38,7 @@ LAYERS: Final = (
     ("connections", "deliver", "identity", "limits", "openapi.__main__", "parser"),
     (
         "acts",
+        "copies",
         "descriptors",
         "gathering",
         "holds",
@@ -57,7 +58,7 @@ LAYERS: Final = (
     ("board", "config", "openapi", "openapi.grafana", "room_store"),
     ("openapi.room", "openapi.catalogue"),
     ("openapi.parts",),
-    ("openapi.schemas", "core.alone"),
+    ("openapi.schemas", "core.alone", "spool_store"),
     ("core.act", "core.lane", "core.place", "core.waiting"),
     ("core.receipt", "core.event", "core.sign", "pages.waiting"),
     (
@@ -156,6 +157,7 @@ ELSEWHERE: Final = {
     "worker": ("tests/system", "it is a process; its parts have tests of their own"),
     "probes": ("tests/contracts/test_probes.py", "what they find of real servers"),
     "kafka": ("tests/contracts/test_broker.py", "it sits one exam with its fake"),
+    "spool_store": ("tests/contracts/test_spool_store.py", "a protocol: who keeps it sits the exam there"),
     "room_store": ("tests/contracts/test_room_store.py", "a protocol: who keeps it sits the exam there"),
     "ops.frame": ("tests/ops/test_status.py", "a form without rules of its own"),
     "ops.readings": ("tests/ops/test_status.py", "values that are read"),

@@ -37,6 +37,7 @@ WRONG = [
     ("[deliver]\nsyncs_topic = 'x'\nsignups_topic = 'x'", "deliver.syncs_topic and deliver.signups_topic must differ"),
     ("[deliver]\ntimeout_ms = 0", "deliver.timeout_ms: Expected `int` >= 1"),
     ("[deliver]\nstall_ms = 6000", "deliver.stall_ms must not exceed deliver.timeout_ms"),
+    ("[deliver]\nhedge_ms = 5000", "deliver.hedge_ms must be below deliver.timeout_ms"),
     ("[deliver]\nlinger_ms = 1000", "deliver.linger_ms must be below deliver.stall_ms"),
     ("[deliver]\nbatch_bytes_max = 1000000\nin_flight_bytes_max = 500000", "deliver.batch_bytes_max must not exceed deliver.in_flight_bytes_max"),
     ("[deliver]\nin_flight_bytes_max = 262144", "http.body_bytes_max must be below deliver.in_flight_bytes_max"),

@@ -16,7 +16,8 @@ def test_the_tree_is_the_one_drawn() -> None:
     ours = {thing for thing in vars(errors).values() if isinstance(thing, type) and issubclass(thing, Exception)}
     assert {thing.__name__ for thing in ours} == set(
         re.findall(
-            r"\w+Error\b|Refusal|BrokerAway|PartitionFailed|BatchRefused|RoomAway|Behind", (errors.__doc__ or "").partition("\n\n")[2].partition("\n\n")[0]
+            r"\w+Error\b|Refusal|BrokerAway|PartitionFailed|BatchRefused|SpoolFull|SpoolFailed|RoomAway|Behind",
+            (errors.__doc__ or "").partition("\n\n")[2].partition("\n\n")[0],
         )
     )
 

@@ -79,6 +79,18 @@ def bytes_max(records: Sequence[Record]) -> int:
     return sum([len(record.body) for record in records]) + recordbatch.FRAMING_BYTES_MAX * len(records)
 
 
+def replayed(record: Record) -> Record:
+    """The same event, marked as sent from the spool: it may have been stored before."""
+    return Record(record.event_id, record.key, recordbatch.with_header(record.body, _REPLAY), record.timestamp_ms)
+
+
+_REPLAY: Final = header("replay", b"true")
+# The count of headers may take a byte more.  What bytes_max allows for offset and time a record alone in its batch
+# does not need: one that just fits a batch fits with the mark.
+_REPLAY_BYTES_MAX: Final = len(_REPLAY) + 1
+assert _REPLAY_BYTES_MAX <= recordbatch.FRAMING_BYTES_MAX - recordbatch.FRAMING_ALONE_BYTES_MAX
+
+
 def uuid8(digest: bytes) -> str:
     """16 bytes as the text of a UUID of version 8, RFC 4122 variant."""
     h = digest.hex()

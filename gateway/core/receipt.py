@@ -19,6 +19,7 @@ class Outcome(Enum):
     """What became of one record that was given to delivery."""
 
     DURABLE = "durable"  # acknowledged by every in-sync copy
+    SPOOLED = "spooled"  # on this machine's disk, and delivered from there
     REFUSED = "refused"  # the broker refuses this record for good; nothing of it is kept
     WITHDRAWN = "withdrawn"  # its time was up before it was sent: it is not in Kafka
     UNKNOWN = "unknown"  # its time was up while it was on its way: it may be in Kafka
@@ -67,10 +68,15 @@ class Entry(Struct, frozen=True):
     detail: str | None = None
 
 
+Durability = Literal["kafka", "spool"]
+"""What holds an accepted event: every in-sync copy, or one disk."""
+
+
 class Receipt(Struct, frozen=True):
     """A sync's answer before it is put into HTTP.
 
     `outcome` is "unknown" where a sample to be sent again may be in Kafka all the same.
+    `durability` is the weaker one of what was accepted.
     """
 
     status: Literal[202, 422, 503]
@@ -79,6 +85,7 @@ class Receipt(Struct, frozen=True):
     results: list[Entry]
     has_retry: bool
     outcome: Literal["none", "unknown"]
+    durability: Durability = "kafka"
 
 
 def receipt(lines: Sequence[Line], outcomes: Sequence[Outcome]) -> Receipt:
@@ -89,12 +96,17 @@ def receipt(lines: Sequence[Line], outcomes: Sequence[Outcome]) -> Receipt:
     # A duplicate of a durable sample never stands alone: its first one was accepted.
     status: Literal[202, 422, 503] = 202 if accepted else 503 if retried else 422
     outcome: Literal["none", "unknown"] = "unknown" if Outcome.UNKNOWN in outcomes else "none"
-    return Receipt(status, accepted, ack_through(lines, retried), results, bool(retried), outcome)
+    return Receipt(status, accepted, ack_through(lines, retried), results, bool(retried), outcome, durability(outcomes))
 
 
 def all_durable(seqs: Sequence[int]) -> Receipt:
     """The same where each sample has its own record and each of them is durable.  Args: seqs: of all samples."""
     return Receipt(202, len(seqs), max(seqs), [], False, "none")
+
+
+def durability(outcomes: Sequence[Outcome]) -> Durability:
+    """Of what was accepted among these; the weaker one where there are two."""
+    return "spool" if Outcome.SPOOLED in outcomes else "kafka"
 
 
 def ack_through(lines: Sequence[Line], retried: set[int]) -> int | None:
@@ -127,7 +139,7 @@ def _entries(lines: Sequence[Line], outcomes: Sequence[Outcome]) -> Iterator[Ent
                 yield Entry(index, line.id, line.seq, "retry", "rate-limited", pointer)
             case Outcome.SHED:
                 yield Entry(index, line.id, line.seq, "retry", "overloaded", pointer)
-            case Outcome.DURABLE if line.is_duplicate:
+            case Outcome.DURABLE | Outcome.SPOOLED if line.is_duplicate:
                 yield Entry(index, line.id, line.seq, "duplicate", "duplicate", pointer)
-            case Outcome.DURABLE:
+            case Outcome.DURABLE | Outcome.SPOOLED:
                 pass

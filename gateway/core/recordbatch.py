@@ -26,6 +26,7 @@ _BEFORE_LENGTH_ENDS: Final = 12
 HEADER_BYTES: Final = _UNCHECKED.size + _CHECKED.size
 # Beside its body a record has its length (at most 5 bytes), attributes, and two deltas (10 and 5).
 FRAMING_BYTES_MAX: Final = 21
+FRAMING_ALONE_BYTES_MAX: Final = 8  # both deltas of the first are 0, a byte each
 
 
 class Stamped(Protocol):
@@ -66,6 +67,27 @@ def sized(text: bytes) -> bytes:
 def header(name: str, text: bytes) -> bytes:
     """One header."""
     return sized(name.encode()) + sized(text)
+
+
+def with_header(body: bytes, added: bytes) -> bytes:
+    """The same body with one header more, as `header` makes it, behind the others."""
+    at = 0
+    for _ in ("key", "value"):
+        length, at = _number(body, at)
+        at += max(length, 0)  # -1: there is none
+    count, rest = _number(body, at)
+    return b"".join((body[:at], VARINT[count + 1], body[rest:], added))
+
+
+def _number(body: bytes, at: int) -> tuple[int, int]:
+    """The varint that begins there, and where it ends."""
+    folded = shift = 0
+    while body[at] > 0x7F:
+        folded |= (body[at] & 0x7F) << shift
+        shift += 7
+        at += 1
+    folded |= body[at] << shift
+    return (folded >> 1) ^ -(folded & 1), at + 1
 
 
 def batch(records: Sequence[Stamped], producer_id: int, producer_epoch: int, first_sequence: int, crc32c: Callable[[bytes], int]) -> bytes:

@@ -184,6 +184,12 @@ QUESTIONS: Final[Mapping[str, tuple[Panel, ...]]] = {
             "cps",
         ),
         Panel(
+            "Replayed from the spool, and refused after their 202",
+            ("spool_replayed_total", "spool_rejected_total"),
+            (Line(per_s("spool_replayed_total"), "replayed"), Line(per_s("spool_rejected_total"), "rejected")),
+            "cps",
+        ),
+        Panel(
             "Acts of operators", ("operator_acts_total",), (Line(f"sum by (result) (increase({at('operator_acts_total')}[$__rate_interval]))", "{{result}}"),)
         ),
     ),

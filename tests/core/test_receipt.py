@@ -10,8 +10,9 @@ from gateway.core.payload import Flaw
 from gateway.core.receipt import Line, Outcome, Receipt, ack_through, receipt, withheld
 
 D, R, W, U = Outcome.DURABLE, Outcome.REFUSED, Outcome.WITHDRAWN, Outcome.UNKNOWN
-L, S = Outcome.LIMITED, Outcome.SHED
-FINAL = (D, R)
+L, S, SPOOLED = Outcome.LIMITED, Outcome.SHED, Outcome.SPOOLED
+HELD = (D, SPOOLED)
+FINAL = (*HELD, R)
 
 
 def valid(seq: int, event: int, *, is_duplicate: bool = False) -> Line:
@@ -77,7 +78,7 @@ def test_every_sample_is_accepted_or_listed_once(request: tuple[list[Line], list
     for entry in told.results:
         assert (entry.id, entry.seq) == (lines[entry.index].id, lines[entry.index].seq)
         assert entry.pointer.startswith("/samples/")
-    plainly = [i for i, line in enumerate(lines) if line.event is not None and outcomes[line.event] is D and not line.is_duplicate]
+    plainly = [i for i, line in enumerate(lines) if line.event is not None and outcomes[line.event] in HELD and not line.is_duplicate]
     assert sorted({*range(len(lines))} - {*indexes}) == plainly
 
 
@@ -86,7 +87,7 @@ def test_the_status_rule(request: tuple[list[Line], list[Outcome]]) -> None:
     """Something newly durable: 202.  Else something to send again: 503.  Else all is invalid: 422."""
     lines, outcomes = request
     told = receipt(lines, outcomes)
-    if D in outcomes:
+    if {*HELD} & {*outcomes}:
         expected = 202
     elif {W, U, L, S} & {*outcomes}:
         expected = 503
@@ -120,6 +121,19 @@ def test_a_duplicate_shares_the_fate_of_its_first_one(request: tuple[list[Line],
 def test_what_each_outcome_is_called(outcome: Outcome, status: str, code: str) -> None:
     [entry] = receipt([valid(1, 0)], [outcome]).results
     assert (entry.status, entry.code, entry.pointer) == (status, code, "/samples/0")
+
+
+@pytest.mark.parametrize(("outcomes", "want"), [([D, D], "kafka"), ([D, SPOOLED], "spool"), ([SPOOLED, U], "spool"), ([D, R], "kafka")])
+def test_durability_is_the_weaker_of_what_was_accepted(outcomes: list[Outcome], want: str) -> None:
+    told = receipt([valid(1, 0), valid(2, 1)], outcomes)
+    assert (told.durability, told.status) == (want, 202)
+
+
+def test_what_is_spooled_may_be_forgotten() -> None:
+    """By the phone: the disk has it, and Kafka will."""
+    told = receipt([valid(7, 0), valid(3, 1), valid(7, 0, is_duplicate=True)], [SPOOLED, SPOOLED])
+    assert (told.ack_through, told.accepted, told.has_retry) == (7, 2, False)
+    assert [entry.status for entry in told.results] == ["duplicate"]
 
 
 def test_a_flaw_keeps_its_code_and_place() -> None:

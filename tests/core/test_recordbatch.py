@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.core.event import Forge, Record, bytes_max
 from gateway.core.payload import SEQ_MAX, STEPS_MAX, Consents, Device, Sample, Signup
-from gateway.core.recordbatch import FRAMING_BYTES_MAX, HEADER_BYTES, VARINT, batch
+from gateway.core.recordbatch import FRAMING_BYTES_MAX, HEADER_BYTES, VARINT, batch, header, with_header
 from tests.records import Stored, built, made, read, stored
 
 NOW_MS: Final = 1_769_519_405_123
@@ -43,6 +43,19 @@ def test_a_batch_is_what_the_client_writes(records: list[Stored], producer: tupl
     ours = [made("e", *one) for one in records]
     assert batch(ours, *producer, calc_crc32c) == by_the_client(records, producer)
     assert read(built(ours)) == records
+
+
+@given(contents, names, st.binary(max_size=100))
+@example(Stored(b"", b"", (("a", b""),) * 63, NOW_MS), "replay", b"true")  # the count of headers takes a byte more
+def test_a_header_more_stands_behind_the_others(content: Stored, name: str, text: bytes) -> None:
+    body = with_header(made("e", *content).body, header(name, text))
+    assert body == made("e", *content._replace(headers=(*content.headers, (name, text)))).body
+
+
+def test_a_record_without_key_and_value_has_headers_too() -> None:
+    """As the format has it; ours have both."""
+    nothing = VARINT[-1] * 2
+    assert with_header(nothing + VARINT[0], header("a", b"b")) == nothing + VARINT[1] + header("a", b"b")
 
 
 def test_many_records_too() -> None:
