@@ -13,7 +13,7 @@ SCENARIO ?= smoke
 SIMULATE ?= --people 1000000
 KILLS ?= 500
 
-.PHONY: help run test test-pages test-alerts test-deploy check audit-checker torture rehearse rehearse-at rehearse-all capacity simulate format bench bench-take bench-limits bench-overload bench-room bench-line bench-screen bench-arrivals bench-scrape docs lock clean
+.PHONY: help run test test-pages test-alerts test-deploy check audit-checker torture rehearse rehearse-at rehearse-all capacity simulate format bench bench-take bench-limits bench-overload bench-room bench-line bench-screen bench-arrivals bench-scrape bench-spool crash-matrix docs lock clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -104,6 +104,12 @@ bench-arrivals: $(VENV)/.dev ## Measure how many open arrivals a second the rehe
 
 bench-scrape: $(VENV)/.dev ## Measure a scrape of eight workers beside prometheus_client's own, before and after 1,000 restarts
 	@$(BIN)/python -m benchmarks.bench_scrape $(BENCH)
+
+bench-spool: $(VENV)/.dev ## Measure the spool on this disk: appends, replay, and how soon a gigabyte of backlog serves; a minute
+	@$(BIN)/python -m benchmarks.bench_spool $(BENCH)
+
+crash-matrix: $(VENV)/.dev ## Recover the spool from every crash of 1,000 random workloads; about twenty minutes
+	@$(BIN)/python -m tests.crash_matrix --workloads 1000 $(MATRIX)
 
 docs: $(VENV)/.dev ## Generate schemas, reference pages and the Grafana dashboard from the types and tables
 	@$(BIN)/python -m gateway.openapi --write

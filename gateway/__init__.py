@@ -11,6 +11,10 @@ One request, in the order of the files that carry it:
     deliver   events → durable, or an honest "unknown" within its deadline; what Kafka does not take in time is copied
               to the spool (copies ─▶ spool_store) and answered from there
 
+What Kafka does not acknowledge waits on this machine's disk:
+
+    deliver ─▶ spool ─▶ segments ─▶ disk        core/record: the bytes; core/backlog: what waits, and where it stands
+
 Sign-ups may have to go through a line first:
 
     phone ──HTTP──▶ rooms (browser: the page) ─▶ room ─▶ redis_room, lua/ ──▶ Redis
@@ -64,5 +68,9 @@ Glossary
     rank      how important a request is when more comes than can be taken: sign-ups before syncs
     probe     a question of the supervisor to a dependency, once a second
     frame     everything the operators' screen shows of one instant
+    spool     what waits on disk for Kafka; one directory a worker
+    segment   one of its files; a frame is one partition's share of a commit, which is one write and one sync
+    sequence  the number of a record in its directory: it grows, and is never given twice
+    settled   in Kafka, or nobody's any more: not to be replayed
     drain     SIGTERM until exit: serve on, stop accepting, finish, flush
 """

@@ -116,6 +116,17 @@ class Deliver(Struct, frozen=True, forbid_unknown_fields=True):
     in_flight_bytes_max: Annotated[int, Meta(ge=65_536)] = 67_108_864
 
 
+class Spool(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a worker keeps on disk while Kafka is slow or away."""
+
+    enabled: bool = True
+    directory: Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_-][a-zA-Z0-9._-]{0,63}\Z")] = "spool"
+    bytes_max: Annotated[int, Meta(ge=1_048_576, le=2**50)] = 8_589_934_592
+    signups_reserve_bytes: Annotated[int, Meta(ge=0, le=2**50)] = 268_435_456
+    segment_bytes: Annotated[int, Meta(ge=65_536, le=1_073_741_824)] = 67_108_864
+    rejected_bytes_max: Annotated[int, Meta(ge=0, le=2**40)] = 16_777_216
+
+
 class LimitRule(Struct, frozen=True, forbid_unknown_fields=True):
     """One token bucket for everybody (global), for everybody on this route, or for each address, user or pass."""
 
@@ -203,6 +214,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     process: Process = Process()
     identity: Identity = Identity()
     deliver: Deliver = Deliver()
+    spool: Spool = Spool()
     limits: Limits = Limits()
     redis: Redis = Redis()
     room: Room = Room()
@@ -212,6 +224,11 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     def keys_path(self) -> Path:
         """The keys file: where the setting says, else keys.json in the data directory."""
         return Path(self.identity.keys_file or Path(self.process.data_dir) / "keys.json")
+
+    @property
+    def spool_path(self) -> Path:
+        """Where each worker has its directory."""
+        return Path(self.process.data_dir) / self.spool.directory
 
     @property
     def worker_count(self) -> int:
@@ -294,6 +311,11 @@ def _contradictions(config: Config) -> Iterator[tuple[bool, str]]:
     yield deliver.linger_ms >= deliver.stall_ms, "deliver.linger_ms must be below deliver.stall_ms"
     yield deliver.batch_bytes_max > deliver.in_flight_bytes_max, "deliver.batch_bytes_max must not exceed deliver.in_flight_bytes_max"
     yield http.body_bytes_max >= deliver.in_flight_bytes_max, "http.body_bytes_max must be below deliver.in_flight_bytes_max"
+    spool = config.spool
+    # One segment is being written while another is drained; a segment's bytes come back all at once.
+    least = 2 * spool.segment_bytes + spool.signups_reserve_bytes
+    yield spool.bytes_max < least, f"spool.bytes_max must be at least {least} (2 x segment_bytes + signups_reserve_bytes)"
+    yield deliver.batch_bytes_max > spool.segment_bytes, "deliver.batch_bytes_max must not exceed spool.segment_bytes"
     yield config.identity.token_bytes_max >= http.head_bytes_max, "identity.token_bytes_max must be below http.head_bytes_max"
     yield http.connections_per_address_max > http.connections_max, "http.connections_per_address_max must not exceed http.connections_max"
     yield deliver.syncs_topic == deliver.signups_topic, "deliver.syncs_topic and deliver.signups_topic must differ"

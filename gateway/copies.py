@@ -15,7 +15,7 @@ When the disk fails:
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final
 
@@ -36,19 +36,15 @@ _READ_BYTES_MIN: Final = 16_384
 class Copies:
     """One worker's lanes before its spool."""
 
-    def __init__(self, settings: Settings, spool: Spool, clock: Clock, slot: Slot, kinds: Mapping[str, str], on_copied: Callable[[Lane], object]) -> None:
-        """Args:
-        kinds: by topic.
-        on_copied: called when an append has ended, well or not.
-        """
+    def __init__(self, settings: Settings, spool: Spool, clock: Clock, slot: Slot, topics: Iterable[str], on_copied: Callable[[Lane], object]) -> None:
+        """Args: on_copied: called when an append has ended, well or not."""
         self._spool = spool
         self._monotonic_s = clock.monotonic_s
         self._hedge_s = settings.hedge_ms / 1000
         self._stall_s = settings.stall_ms / 1000
         self._timeout_s = settings.timeout_ms / 1000
-        self._kinds = kinds
         self._on_copied = on_copied
-        self._closed_until_s = dict.fromkeys(kinds.values(), 0.0)
+        self._closed_until_s = dict.fromkeys(topics, 0.0)
         self._is_told: set[str] = set()  # in the log: one line a bad day, not one a second
         self._is_slow = False
         self._given_up = 0  # appends that may still answer
@@ -56,9 +52,9 @@ class Copies:
         self._replayed = slot.counter("sluicegate_spool_replayed_total")
         self._rejected = slot.counter("sluicegate_spool_rejected_total")
 
-    def takes(self, kind: str) -> bool:
-        """Whether an append for this kind is worth trying."""
-        return self._spool.is_open and not self._is_slow and self._monotonic_s() >= self._closed_until_s[kind]
+    def takes(self, topic: str) -> bool:
+        """Whether an append for this topic is worth trying."""
+        return self._spool.takes(topic) and not self._is_slow and self._monotonic_s() >= self._closed_until_s[topic]
 
     def look(self, lanes: list[Lane]) -> None:
         """Copy what has waited too long, and give up appends that say nothing; to be called every few ms."""
@@ -78,7 +74,7 @@ class Copies:
         """Append what is to be appended now, if anything is and the spool takes it."""
         now_s = self._monotonic_s()
         runs = lane.to_copy(now_s - self._hedge_s)
-        if not runs or not self.takes(self._kinds[lane.topic]):
+        if not runs or not self.takes(lane.topic):
             return
         try:
             future = self._spool.append(lane.topic, lane.partition, [record for run in runs for record in run.records])
@@ -94,7 +90,7 @@ class Copies:
             lane.not_copied(copy)
         elif (exc := future.exception()) is None:
             lane.copied(copy, future.result())
-            self._is_told.discard(self._kinds[lane.topic])
+            self._is_told.discard(lane.topic)
         elif isinstance(exc, SpoolError):
             lane.not_copied(copy)
             self._is_refused(lane, exc)
@@ -107,11 +103,10 @@ class Copies:
         self._on_copied(lane)
 
     def _is_refused(self, lane: Lane, exc: SpoolError) -> None:
-        kind = self._kinds[lane.topic]
-        self._closed_until_s[kind] = self._monotonic_s() + _ASK_AGAIN_S
-        if kind not in self._is_told:
-            self._is_told.add(kind)
-            logs.warning("the spool takes nothing", kind=kind, error=type(exc).__name__, reason=str(exc))
+        self._closed_until_s[lane.topic] = self._monotonic_s() + _ASK_AGAIN_S
+        if lane.topic not in self._is_told:
+            self._is_told.add(lane.topic)
+            logs.warning("the spool takes nothing", topic=lane.topic, error=type(exc).__name__, reason=str(exc))
 
     def left(self, lane: Lane) -> int:
         """How many records of this lane the spool has to replay."""
@@ -119,11 +114,7 @@ class Copies:
 
     async def read(self, lane: Lane, lanes: int) -> list[tuple[int, Record]]:
         """The oldest of them; empty where there are none, or none that can be read now.  Args: lanes: how many share the memory for this."""
-        try:
-            return await self._spool.read(lane.topic, lane.partition, min(lane.batch_bytes_max, max(_READ_BYTES // lanes, _READ_BYTES_MIN)))
-        except SpoolError as exc:
-            logs.warning("the spool cannot be read", topic=lane.topic, partition=lane.partition, error=type(exc).__name__, reason=str(exc))
-            return []
+        return await self._spool.read(lane.topic, lane.partition, min(lane.batch_bytes_max, max(_READ_BYTES // lanes, _READ_BYTES_MIN)))
 
     def replayed(self, records: int) -> None:
         """Kafka has so many more from the spool."""

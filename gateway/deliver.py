@@ -128,7 +128,7 @@ class Deliverer:
                 settled.set_result(outcomes)
 
         lane = lanes[key_hash % len(lanes)] if self._is_open[kind] else None
-        if lane is None or not (lane.takes_more(now_s, self._stall_s) or self._is_spool_open(kind)):
+        if lane is None or not (lane.takes_more(now_s, self._stall_s) or self._is_spool_open(self._names[kind])):
             tell([Outcome.WITHDRAWN] * len(records))
             return settled
         delivery = Delivery(len(records), now_s, tell)
@@ -321,8 +321,8 @@ class Deliverer:
 
     # To the spool
 
-    def _is_spool_open(self, kind: str) -> bool:
-        return self._copies is not None and self._copies.takes(kind)
+    def _is_spool_open(self, topic: str) -> bool:
+        return self._copies is not None and self._copies.takes(topic)
 
     def _left(self, lane: Lane) -> int:
         return 0 if self._copies is None else self._copies.left(lane)
@@ -333,7 +333,7 @@ class Deliverer:
 
     def _spool_first(self, lane: Lane) -> None:
         """Turn a lane to the spool, where there is one that takes its records; else it goes on from memory."""
-        if self._is_spool_open(self._kinds[lane.topic]):
+        if self._is_spool_open(lane.topic):
             lane.spool_first()
             self._copy(lane)
 
@@ -450,7 +450,7 @@ class Deliverer:
         is_connected = self._connected.is_set()
         for kind, lanes in self._lanes.items():
             takes_more = is_connected and any(lane.takes_more(now_s, self._stall_s) for lane in lanes)
-            self._is_open[kind] = kind not in self._faults and bool(lanes) and (takes_more or self._is_spool_open(kind))
+            self._is_open[kind] = kind not in self._faults and bool(lanes) and (takes_more or self._is_spool_open(self._names[kind]))
         oldest_s = max([lane.age_s(now_s) for lane in self._all_lanes], default=0.0)
         if not is_connected:
             reason = "connecting"

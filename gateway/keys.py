@@ -13,8 +13,8 @@ HS256, a public key in PEM for RS256 and EdDSA.  `mint` signs development tokens
 that share buckets.  A file without it uses its first ticket key, else its first HS256 key,
 for that; a secret that changes gives everybody new buckets, so a supervisor keeps its first.
 `ops` is the operators' token, sent as it stands here: who has it opens and shuts the waiting room.
-Without it nobody may.  `tickets` and `spool` are made now, so that the waiting room and the spool find
-theirs in a file that already exists; nothing reads them yet.
+Without it nobody may.  `spool` seals what waits on disk, newest first; a file without it leaves that to a key
+of the data directory's own (spool_key.py).
 """
 
 import base64

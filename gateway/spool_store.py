@@ -1,44 +1,96 @@
-"""What delivery asks of the spool: one worker's records on this machine's disk.
+"""What the path asks of a spool: keep these on disk until Kafka has them, and give them back in order.
 
-Two of these sit one exam (tests/contracts/test_spool_store.py): the disk's own, and tests/fakes.py
-MemorySpool.
+Two sit one exam (tests/contracts/test_spool.py): spool.py on a disk, and tests/memory_spool.py.
 
-A record has a sequence from the moment it is on disk: numbers that grow in the order of the appends,
-over all partitions, and are never used twice.  It is waiting until it is settled or rejected.
+A sequence is a number of one record in one worker's directory: it grows, is never given twice, and outlives the
+process.  Within a partition the order of appends is the order of sequences; records of two partitions that are
+appended at once may stand in either order.
 """
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from pathlib import Path
+from typing import Literal, Protocol
 
 from gateway.core.event import Record
 
+Reason = Literal["ok", "full", "failed"]
+"""Why nothing can be appended: its bytes are used up, or the disk does not take them.  "ok" where it can."""
+
 
 class Spool(Protocol):
-    """Everything but `read` returns at once; what touches the disk happens elsewhere."""
+    """One worker's spool."""
 
-    @property
-    def is_open(self) -> bool:
-        """Whether an append may succeed now."""
+    async def open(self) -> None:
+        """Find what an earlier life left.  A disk that does not write is no error, but `reason` "failed".
+
+        Raises:
+            ConfigError: another process has it, or its key is missing.
+        """
 
     def append(self, topic: str, partition: int, records: Sequence[Record]) -> "asyncio.Future[range]":
-        """Their sequences, once they would survive the power going off.
+        """Their sequences, once they are durable; all that comes meanwhile shares the next sync.
 
-        Raises errors.SpoolFull, here or by the future, or errors.SpoolFailed by it.  What raises here has left
-        nothing; what fails by the future may be on disk all the same.  Nobody may cancel the future.
+        The future fails with SpoolFailed where the disk fails: then they may be on it all the same.  Nobody may cancel it.
+
+        Args: records: at least one.
+
+        Raises:
+            SpoolFull: no bytes are left for this topic; nothing was written.
+            SpoolFailed: the disk failed before; nothing was written.
         """
 
     def settle(self, sequences: range) -> None:
-        """Kafka has these, or nobody was promised them: they need not be replayed.  Again is harmless."""
+        """They are in Kafka, or nobody waits for them: do not replay them.  Forgotten when the process is killed."""
 
     def reject(self, topic: str, partition: int, sequence: int, record: Record) -> None:
-        """Kafka refuses this one for good: it is kept apart, and not read again; where there is no room for that, it stays and is skipped."""
+        """Kafka refuses this one for good: it is not read again, and kept apart for a person; where there is no room for that, it stays where it is."""
 
     async def read(self, topic: str, partition: int, bytes_max: int) -> list[tuple[int, Record]]:
-        """The oldest that wait for this partition, in order, of so many bytes, but one at least; empty where none waits.
+        """The oldest that wait in a partition, in order; the same again until they are settled.
 
-        Raises errors.SpoolError: they cannot be read now.
+        Args: bytes_max: no more of a batch than this, but at least one record.  Empty where none waits, or none can be read just now.
         """
 
     def waiting(self) -> Mapping[tuple[str, int], int]:
-        """How many records wait, by topic and partition; none that was rejected."""
+        """Records to be replayed, by topic and partition; none that was rejected, or cannot be read."""
+
+    async def adopt(self, directory: Path) -> bool:
+        """Take over what a worker that is gone has left; its records join the replay.  False: someone else has it, or the disk fails.
+
+        Raises:
+            ConfigError: its key is missing.
+        """
+
+    async def close(self) -> None:
+        """Make durable what was appended, and let others in."""
+
+    def failed(self) -> BaseException | None:
+        """What ended a background task that must not fail; the worker dies of it, loudly."""
+
+    def takes(self, topic: str) -> bool:
+        """Whether a record of this topic may be appended now; SpoolFull may still be the answer to many at once."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a record of any topic may be: `reason` is "ok"."""
+
+    @property
+    def reason(self) -> Reason:
+        """Why not, of topics that nothing is reserved for."""
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes of the disk."""
+
+    @property
+    def records_aside(self) -> int:
+        """Records that Kafka refuses and for which there is no room apart, or that cannot be read: they stay, and are not replayed by this process."""
+
+    @property
+    def oldest_s(self) -> float:
+        """How long ago the oldest that waits was received; 0 where none waits."""
+
+    @property
+    def watermark(self) -> int:
+        """Every sequence of its own directory below this one is settled."""

@@ -11,29 +11,19 @@ beside the real one) and has switches for what a real one does on a bad day:
     refuse              a batch with a record this is true for is refused for its content
 
 It judges a batch by the broker's own law: as a whole, by max.message.bytes, never in part.
-
-`MemorySpool` keeps what gateway.spool_store.Spool promises (tests/contracts/test_spool_store.py) and has these:
-
-    latency_s           a write takes so long; what arrives meanwhile shares the next
-    hang / go_on        no write ends; what waited is then written
-    records_max         beyond so many that wait it is full
-    fail_writes         so many writes fail; with `is_written` the records are on disk all the same
-    is_readable         reads fail while it is False
-    after_a_crash       the spool that a next life finds
 """
 
 import asyncio
 import functools
 import os
 import selectors
-from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import ParamSpec
 
 from gateway.board import Board, Slot
 from gateway.clock import Clock
 from gateway.core.event import Record
-from gateway.errors import BatchRefused, BrokerAway, PartitionFailed, SpoolFailed, SpoolFull
+from gateway.errors import BatchRefused, BrokerAway, PartitionFailed
 from gateway.kafka import Topic
 from tests.records import Stored, built, read
 
@@ -168,124 +158,6 @@ class FakeBroker:
         if self.lose_acks:
             self.lose_acks -= 1
             raise BrokerAway("the connection broke after the batch was stored")
-
-
-class MemorySpool:
-    """gateway.spool_store.Spool in memory."""
-
-    def __init__(self) -> None:
-        self.latency_s = 0.0
-        self.records_max: int | None = None
-        self.fail_writes = 0
-        self.is_written = False
-        self.is_readable = True
-        self.is_broken = False
-        self.rejected: list[tuple[int, Record]] = []
-        self.appends: list[list[str]] = []  # the event ids of every append, in order
-        self._running = asyncio.Event()
-        self._running.set()
-        self._entries: dict[int, tuple[str, int, Record]] = {}
-        self._unconfirmed: dict[int, tuple[str, int, Record]] = {}  # on disk though their write failed
-        self._waiting: Counter[tuple[str, int]] = Counter()
-        self._next = 1
-        self._queue: list[tuple[str, int, Sequence[Record], asyncio.Future[range]]] = []
-        self._writer: asyncio.Task[None] | None = None
-
-    # Switches
-
-    def hang(self) -> None:
-        """End no write from now on."""
-        self._running.clear()
-
-    def go_on(self) -> None:
-        """End writes again, what waited first."""
-        self._running.set()
-
-    def after_a_crash(self) -> "MemorySpool":
-        """What a next life finds: what was confirmed and not settled, and what was not confirmed and is there.  This one writes no more."""
-        if self._writer is not None:
-            self._writer.cancel()
-        found = MemorySpool()
-        found._entries = dict(sorted((self._entries | self._unconfirmed).items()))
-        found._waiting = Counter((topic, partition) for topic, partition, _ in found._entries.values())
-        found._next = self._next
-        return found
-
-    @property
-    def records(self) -> list[Record]:
-        """Everything that waits, in order."""
-        return [record for _, _, record in self._entries.values()]
-
-    # What gateway.spool_store.Spool promises
-
-    @property
-    def is_open(self) -> bool:
-        return not self.is_broken and not self._is_full(0)
-
-    def append(self, topic: str, partition: int, records: Sequence[Record]) -> "asyncio.Future[range]":
-        if self._is_full(len(records)):
-            raise SpoolFull("full")
-        loop = asyncio.get_running_loop()
-        self.appends.append([record.event_id for record in records])
-        future: asyncio.Future[range] = loop.create_future()
-        self._queue.append((topic, partition, records, future))
-        if self._writer is None or self._writer.done():
-            self._writer = loop.create_task(self._write())
-        return future
-
-    def settle(self, sequences: range) -> None:
-        assert sequences.stop <= self._next, "settled before it was written"
-        for sequence in sequences:
-            self._forget(sequence)
-
-    def reject(self, topic: str, partition: int, sequence: int, record: Record) -> None:
-        assert self._entries[sequence] == (topic, partition, record)
-        self._forget(sequence)
-        self.rejected.append((sequence, record))
-
-    async def read(self, topic: str, partition: int, bytes_max: int) -> list[tuple[int, Record]]:
-        await asyncio.sleep(0)
-        if not self.is_readable:
-            raise SpoolFailed("unreadable")
-        found: list[tuple[int, Record]] = []
-        for sequence, (of, part, record) in self._entries.items():
-            if (of, part) == (topic, partition):
-                bytes_max -= len(record.body)
-                if bytes_max < 0 and found:
-                    break
-                found.append((sequence, record))
-        return found
-
-    def waiting(self) -> Mapping[tuple[str, int], int]:
-        return self._waiting
-
-    def _is_full(self, more: int) -> bool:
-        return self.records_max is not None and len(self._entries) + max(more, 1) > self.records_max
-
-    def _forget(self, sequence: int) -> None:
-        if sequence in self._entries:
-            topic, partition, _ = self._entries.pop(sequence)
-            self._waiting[topic, partition] -= 1
-
-    async def _write(self) -> None:
-        """Write by write, as long as something waits; each takes all that waits."""
-        while self._queue:
-            frame, self._queue = self._queue, []
-            if self.latency_s:
-                await asyncio.sleep(self.latency_s)
-            await self._running.wait()
-            is_failed, self.fail_writes = self.fail_writes > 0, max(self.fail_writes - 1, 0)
-            for topic, partition, records, future in frame:
-                first, self._next = self._next, self._next + len(records)
-                entries = {sequence: (topic, partition, record) for sequence, record in enumerate(records, first)}
-                if not is_failed:
-                    self._entries |= entries
-                    self._waiting[topic, partition] += len(records)
-                    future.set_result(range(first, self._next))
-                    continue
-                if self.is_written:
-                    self._unconfirmed |= entries
-                future.set_exception(SpoolFailed("a write was lost"))
 
 
 def new_slot() -> Slot:

@@ -35,10 +35,12 @@ LAYERS: Final = (
     ("ops.frame",),
     ("admit", "connection", "documents", "ops.exposition", "pacer"),
     ("check", "room"),
-    ("connections", "deliver", "identity", "limits", "openapi.__main__", "parser"),
+    ("connections", "deliver", "spool", "identity", "limits", "openapi.__main__", "parser"),
+    ("rejected", "spool_key"),
     (
         "acts",
         "copies",
+        "segments",
         "descriptors",
         "gathering",
         "holds",
@@ -55,11 +57,11 @@ LAYERS: Final = (
         "probes",
         "watch",
     ),
-    ("board", "config", "openapi", "openapi.grafana", "room_store"),
+    ("board", "config", "disk", "openapi", "openapi.grafana", "room_store", "spool_store"),
     ("openapi.room", "openapi.catalogue"),
     ("openapi.parts",),
-    ("openapi.schemas", "core.alone", "spool_store"),
-    ("core.act", "core.lane", "core.place", "core.waiting"),
+    ("openapi.schemas", "core.alone"),
+    ("core.act", "core.lane", "core.place", "core.record", "core.waiting"),
     ("core.receipt", "core.event", "core.sign", "pages.waiting"),
     (
         "core.payload",
@@ -70,6 +72,7 @@ LAYERS: Final = (
         "core.light",
         "core.notice",
         "core.address",
+        "core.backlog",
         "core.overload",
         "core.pace",
         "core.ticket",
@@ -100,7 +103,12 @@ DOORS: Final = {
         "reply",
         "rooms",
     },
-    "aiokafka": {"kafka", "lag", "probes"},
+    # In segments its crc32c alone: no other wheel here has one that is compiled.
+    "aiokafka": {"kafka", "lag", "probes", "segments"},
+    "cryptography": {"segments"},
+    # What blocks for a disk's sake has one thread; there are no other threads but asyncio's own.
+    "concurrent": {"disk"},
+    "fcntl": {"disk"},
     "prometheus_client": {"ops.exposition", "ops.server"},
     "jwt": {"identity"},
     "uvloop": {"__main__"},
@@ -122,6 +130,7 @@ DOORS: Final = {
 # What core/ may import beside itself: what needs no world.  msgspec is the one library.
 PURE: Final = frozenset(
     {
+        "array",
         "base64",
         "bisect",
         "collections",
@@ -157,7 +166,8 @@ ELSEWHERE: Final = {
     "worker": ("tests/system", "it is a process; its parts have tests of their own"),
     "probes": ("tests/contracts/test_probes.py", "what they find of real servers"),
     "kafka": ("tests/contracts/test_broker.py", "it sits one exam with its fake"),
-    "spool_store": ("tests/contracts/test_spool_store.py", "a protocol: who keeps it sits the exam there"),
+    "rejected": ("tests/contracts/test_spool.py", "a part of the spool: what it promises is asked there"),
+    "spool_store": ("tests/contracts/test_spool.py", "a protocol: who keeps it sits the exam there"),
     "room_store": ("tests/contracts/test_room_store.py", "a protocol: who keeps it sits the exam there"),
     "ops.frame": ("tests/ops/test_status.py", "a form without rules of its own"),
     "ops.readings": ("tests/ops/test_status.py", "values that are read"),

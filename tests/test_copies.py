@@ -18,7 +18,8 @@ from gateway.core.light import REASONS
 from gateway.core.receipt import Outcome
 from gateway.deliver import Deliverer
 from gateway.kafka import Topic, key_hash
-from tests.fakes import FakeBroker, MemorySpool, VirtualLoop, count, in_virtual_time, new_slot
+from tests.fakes import FakeBroker, VirtualLoop, count, in_virtual_time, new_slot
+from tests.memory_spool import MemorySpool
 from tests.records import Stored, made, stored
 
 D, S, R, W, U = Outcome.DURABLE, Outcome.SPOOLED, Outcome.REFUSED, Outcome.WITHDRAWN, Outcome.UNKNOWN
@@ -31,6 +32,12 @@ TOLD_S: Final = HEDGE_S + 1.1 * TICK_S
 TIMEOUT_S: Final = 5.0
 
 
+def opened() -> MemorySpool:
+    spool = MemorySpool()
+    spool.recover()
+    return spool
+
+
 class World:
     """A deliverer between a fake broker and a spool in memory."""
 
@@ -40,7 +47,7 @@ class World:
         self._loop = loop
         self._started_s = loop.time()
         self.broker = FakeBroker(*(topics or (SYNCS, SIGNUPS)))
-        self.spool = spool or MemorySpool()
+        self.spool = spool or opened()
         self.slot = new_slot()
         self.settings = settings
         self.deliverer = Deliverer(Deliver(**settings), self.broker, loop.clock, self.slot, self.spool)
@@ -483,21 +490,6 @@ async def test_a_write_that_ends_late_still_counts() -> None:
         assert w.log() == ["a"] == w.marked()
 
 
-@in_virtual_time
-async def test_a_spool_that_cannot_be_read_is_asked_again() -> None:
-    async with world() as w:
-        w.broker.kill()
-        assert await w.send("a").task == [S]
-        w.spool.is_readable = False
-        w.broker.revive()
-        await w.until(3)
-        assert w.log() == []
-        assert await w.send("b").task == [S]  # behind it, in order
-        w.spool.is_readable = True
-        await w.until(4)
-        assert w.log() == ["a", "b"]
-
-
 class BuggySpool(MemorySpool):
     """Whose appends end with what nobody raises on purpose."""
 
@@ -509,7 +501,9 @@ class BuggySpool(MemorySpool):
 
 @in_virtual_time
 async def test_a_bug_in_the_spool_is_told() -> None:
-    made = World(spool=BuggySpool())
+    spool = BuggySpool()
+    spool.recover()
+    made = World(spool=spool)
     await made.deliverer.start(is_strict=False)
     assert made.deliverer.failed() is None
     made.broker.pause()

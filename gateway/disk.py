@@ -1,0 +1,164 @@
+"""The one door to the file system for what has to outlive a power cut.
+
+Decided here: nothing; these are the system's calls under names that say what they promise.  `sync` of a file
+makes its bytes durable (fdatasync, which takes a grown size along), `sync_directory` its names; neither does
+the other's.  What fails raises OSError.
+
+All of it blocks: spools call it inside `run`, which is one thread, so that their calls keep their order.
+tests/simulated_disk.py is the other one: it forgets, in every way it may, what was not synced.
+"""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class File(Protocol):
+    """An open file."""
+
+    def append(self, data: bytes) -> None:
+        """Write all of it at the end."""
+
+    def read(self, offset: int, size: int) -> bytes:
+        """So many bytes from there; fewer at the end."""
+
+    def size(self) -> int:
+        """How long it is now."""
+
+    def sync(self) -> None:
+        """Return once what was appended is durable.  After an OSError nobody knows, and asking again lies."""
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+
+
+class Disk(Protocol):
+    """What a spool needs of a disk."""
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Do it in the disk's thread, after all that was asked before."""
+
+    def create(self, path: Path) -> File:
+        """A new file that only its owner may read.  Raises FileExistsError."""
+
+    def open(self, path: Path) -> File:
+        """One that is there, for reading."""
+
+    def names(self, directory: Path) -> list[str]:
+        """What is in it; empty where there is no such directory."""
+
+    def make_directory(self, path: Path) -> None:
+        """Unless it is there, with those above it; durable."""
+
+    def sync_directory(self, path: Path) -> None:
+        """Return once the names in it are durable."""
+
+    def rename(self, path: Path, to: Path) -> None:
+        """In one step, over what is there."""
+
+    def unlink(self, path: Path) -> None:
+        """Remove a file."""
+
+    def free_bytes(self, directory: Path) -> int:
+        """What may still be written."""
+
+    def lock(self, directory: Path) -> Callable[[], None] | None:
+        """Keep all others out until the answer is called, or this process ends; None where another one is in."""
+
+    def close(self) -> None:
+        """End the thread."""
+
+
+class _RealFile:
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def append(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self._fd, rest) :]
+
+    def read(self, offset: int, size: int) -> bytes:
+        return os.pread(self._fd, size, offset)
+
+    def size(self) -> int:
+        return os.fstat(self._fd).st_size
+
+    def sync(self) -> None:
+        os.fdatasync(self._fd)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class RealDisk:
+    """Disk as the system has it."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, "disk")
+
+    async def run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def create(self, path: Path) -> File:
+        return _RealFile(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600))
+
+    def open(self, path: Path) -> File:
+        return _RealFile(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+
+    def names(self, directory: Path) -> list[str]:
+        try:
+            return [path.name for path in directory.iterdir()]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def make_directory(self, path: Path) -> None:
+        if path.is_dir():
+            return
+        self.make_directory(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
+        self.sync_directory(path.parent)
+
+    def sync_directory(self, path: Path) -> None:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def rename(self, path: Path, to: Path) -> None:
+        path.rename(to)
+
+    def unlink(self, path: Path) -> None:
+        path.unlink()
+
+    def free_bytes(self, directory: Path) -> int:
+        told = os.statvfs(directory)
+        return told.f_bavail * told.f_frsize
+
+    def lock(self, directory: Path) -> Callable[[], None] | None:
+        # The directory itself is locked: a lock file would have to be written, and a disk may be read-only.
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return None
+        except OSError:
+            os.close(fd)
+            raise
+        return lambda: os.close(fd)
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=True)

@@ -1,0 +1,53 @@
+"""Records that Kafka refuses for good after their 202: kept apart, for a person to look at.
+
+Decided here: how many bytes of them.  They stand in `rejected/` beside the segments, in segments of the same form
+with sequences of their own, and are never replayed or removed by us.  With no room left nothing is written: then the
+record stays where it is.
+"""
+
+from collections.abc import Sequence
+
+from gateway import logs
+from gateway.core import record as form
+from gateway.core.backlog import Backlog
+from gateway.segments import Group, Held, Segments
+
+
+class Rejected:
+    """One worker's.  In the disk's thread, under the spool's lock."""
+
+    def __init__(self, segments: Segments, bytes_max: int) -> None:
+        self.segments = segments
+        self._bytes_max = bytes_max
+        self._size_bytes: int | None = None
+        self._next = 0
+        self._held: Held | None = None
+
+    def keep(self, groups: Sequence[Group]) -> bool:
+        """False: no room, or the disk does not take them."""
+        try:
+            return self._keep(groups)
+        except OSError as exc:
+            logs.error("a rejected record cannot be kept apart", reason=exc.strerror)
+            self._held = None
+            return False
+
+    def _keep(self, groups: Sequence[Group]) -> bool:
+        if self._size_bytes is None:
+            self.segments.lock()
+            found = self.segments.recover(Backlog())
+            self._next, self._size_bytes = found.next_sequence, sum(held.part.size for held in found.held)
+        added_bytes = form.HEADER_BYTES + sum(form.frame_bytes_max(group.lane[0], group.records) for group in groups)
+        if self._size_bytes + added_bytes > self._bytes_max:
+            return False
+        numbered = []
+        first = self._next
+        for group in groups:
+            numbered.append(group._replace(first=self._next))
+            self._next += len(group.records)
+        if self._held is None:
+            self._held = self.segments.begin(first, added_bytes)
+        self._size_bytes += added_bytes
+        _, written_bytes = self.segments.commit(numbered)
+        self._held.part.size += written_bytes
+        return True

@@ -1,0 +1,140 @@
+"""The real disk, as far as a test can see it, and that the simulated one says the same; what it forgets is its own."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.disk import Disk, RealDisk
+from tests.simulated_disk import LOSSES, Crash, Loss, SimulatedDisk
+
+
+@pytest.fixture(params=[RealDisk, SimulatedDisk])
+def disk(request: pytest.FixtureRequest) -> Any:
+    disk = request.param()
+    yield disk
+    disk.close()
+
+
+def test_bytes_are_appended_and_read_where_they_stand(disk: Disk, tmp_path: Path) -> None:
+    disk.make_directory(tmp_path / "a/b")
+    disk.make_directory(tmp_path / "a/b")
+    file = disk.create(tmp_path / "a/b/f")
+    file.append(b"hello ")
+    file.append(b"world")
+    file.sync()
+    assert (file.size(), file.read(6, 100), file.read(2, 3), file.read(99, 1)) == (11, b"world", b"llo", b"")
+    file.close()
+    assert disk.open(tmp_path / "a/b/f").read(0, 5) == b"hello"
+
+
+def test_names_are_made_once_moved_and_removed(disk: Disk, tmp_path: Path) -> None:
+    home = tmp_path / "a"
+    assert disk.names(home) == []
+    disk.make_directory(home)
+    disk.create(home / "x").close()
+    with pytest.raises(FileExistsError):
+        disk.create(home / "x")
+    disk.create(home / "y").close()
+    disk.rename(home / "x", home / "y")
+    disk.sync_directory(home)
+    assert disk.names(home) == ["y"]
+    disk.unlink(home / "y")
+    for missing in (disk.open, disk.unlink):
+        with pytest.raises(FileNotFoundError):
+            missing(home / "y")
+    assert disk.free_bytes(home) > 0
+
+
+def test_a_lock_keeps_others_out_until_it_is_let_go(disk: Disk, tmp_path: Path) -> None:
+    disk.make_directory(tmp_path / "a")
+    unlock = disk.lock(tmp_path / "a")
+    assert unlock is not None
+    assert disk.lock(tmp_path / "a") is None
+    unlock()
+    again = disk.lock(tmp_path / "a")
+    assert again is not None
+    again()
+
+
+async def test_work_is_done_in_the_order_asked(disk: Disk) -> None:
+    done: list[int] = []
+    works: list[Callable[[], None]] = [lambda n=n: done.append(n) for n in range(20)]  # type: ignore[misc]
+    for work in works[:-1]:
+        disk_run = disk.run(work)
+        await disk_run
+    await disk.run(works[-1])
+    assert done == list(range(20))
+
+
+def test_only_its_owner_may_read_a_file(tmp_path: Path) -> None:
+    RealDisk().create(tmp_path / "f").close()
+    assert (tmp_path / "f").stat().st_mode & 0o777 == 0o600
+
+
+# What the simulated one forgets
+
+
+def left(act: Callable[[SimulatedDisk], None], loss: Loss) -> set[tuple[tuple[str, bytes], ...]]:
+    """Every content of /d that this loss may leave."""
+    disk, crash, states = SimulatedDisk(), Crash(), set()
+    act(disk)
+    for op in disk.log:
+        crash.follow(op)
+    for seed in range(60):
+        after = crash.disk(loss, random.Random(seed))
+        states.add(tuple((name, bytes(after.inodes[inode])) for name, inode in sorted(after.directories.get(Path("/d"), {}).items())))
+    return states
+
+
+def _half_synced(disk: SimulatedDisk) -> None:
+    disk.make_directory(Path("/d"))
+    file = disk.create(Path("/d/f"))
+    file.append(b"a" * 600)
+    file.sync()
+    disk.sync_directory(Path("/d"))
+    file.append(b"b" * 700)
+
+
+def test_a_crash_takes_what_was_not_synced_and_nothing_else() -> None:
+    a, b, zeros = b"a" * 600, b"b" * 700, bytes(700)
+    assert left(_half_synced, Loss("none")) == {(("f", a),)}
+    assert left(_half_synced, Loss("all")) == {(("f", a + b),)}
+    assert left(_half_synced, Loss("torn", 512)) == {(("f", a),), (("f", a + b[:424]),)}
+    whole, reordered = a + b, {content for ((_, content),) in left(_half_synced, Loss("reordered", 512))}
+    assert {whole, a + zeros, a + zeros[:424] + b[424:], a + b[:424] + zeros[424:]} <= reordered
+    assert all(content.startswith(a) and len(content) == len(whole) for content in reordered)
+
+
+def test_names_that_were_not_synced_may_be_gone_or_not() -> None:
+    def act(disk: SimulatedDisk) -> None:
+        disk.make_directory(Path("/d"))
+        for name in ("x", "y"):
+            disk.create(Path("/d") / name).sync()
+        disk.sync_directory(Path("/d"))
+        disk.unlink(Path("/d/x"))
+        disk.create(Path("/d/z"))
+
+    def names(loss: Loss) -> set[str]:
+        return {"".join(name for name, _ in state) for state in left(act, loss)}
+
+    assert names(Loss("none")) == {"xy"}
+    assert names(Loss("none", names="all")) == {"yz"}
+    assert names(Loss("none", names="any")) == {"xy", "y", "xyz", "yz"}
+
+
+def test_what_a_failed_sync_gave_up_no_later_one_makes_durable() -> None:
+    def act(disk: SimulatedDisk) -> None:
+        _half_synced(disk)
+        file = disk.open(Path("/d/f"))
+        disk.faults = lambda kind: 5 if kind == "sync" else 0
+        with pytest.raises(OSError, match="rror"):
+            file.sync()
+        disk.faults = lambda _: 0
+        file.append(b"c")
+        file.sync()
+
+    for loss in LOSSES:
+        assert left(act, loss) == {(("f", b"a" * 600 + bytes(700) + b"c"),)}
