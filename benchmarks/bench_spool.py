@@ -136,14 +136,14 @@ async def appending(directory: Path, waiting: int, seconds: float) -> Appended:
             await spool.append("syncs.v1", lane % LANES, records[n : n + 1])
             took_s.append(perf_counter() - begun)
 
-    write = spool._write  # noqa: SLF001 - counted, not changed
+    commit = spool._log.commit  # noqa: SLF001 - counted, not changed
 
-    def counted(*args: object) -> object:
+    def counted(groups: Sequence[Group]) -> tuple[list[tuple[Group, int]], int]:
         nonlocal syncs
         syncs += 1
-        return write(*args)  # type: ignore[arg-type]
+        return commit(groups)
 
-    spool._write = counted  # type: ignore[method-assign,assignment]  # noqa: SLF001
+    spool._log.commit = counted  # type: ignore[method-assign]  # noqa: SLF001
     await asyncio.gather(*(requests(lane) for lane in range(waiting)))
     cpu, elapsed = process_time() - cpu, perf_counter() - started
     await spool.close()

@@ -13,7 +13,9 @@ One request, in the order of the files that carry it:
 
 What Kafka does not acknowledge waits on this machine's disk:
 
-    deliver ─▶ spool ─▶ segments ─▶ disk        core/record: the bytes; core/backlog: what waits, and where it stands
+    deliver ─▶ spool ─▶ spool_commits, spool_replay ─▶ segments ─▶ disk
+
+    spool_books, core/backlog: what waits, and where it stands; core/record: the bytes
 
 Sign-ups may have to go through a line first:
 

@@ -1,7 +1,7 @@
 """One directory of a spool: its segment files, made, appended to, recovered and removed.  Everything here blocks.
 
 Decided here: the order of writes and syncs.  Not decided here: who may append, and what is replayed when
-(spool.py); the bytes (core/record.py); what waits (core/backlog.py).
+(spool_commits.py, spool_replay.py); the bytes (core/record.py); what waits (core/backlog.py).
 
     <directory>/<first sequence>-<salt>-<key id>.spool
 
@@ -75,6 +75,12 @@ class Held:
     @property
     def path(self) -> Path:
         return self.segments.directory / self.name
+
+
+def held_of(part: Part) -> Held:
+    """The segment whose frames these are."""
+    assert isinstance(part.owner, Held)
+    return part.owner
 
 
 Opened = tuple[form.Frame, list[Record]]

@@ -135,9 +135,7 @@ class Workload:
             await self._spool.close()
         else:
             await asyncio.sleep(0.1)  # what is done in this thread at once would be cut in the middle by a kill: prefixes are that
-            probe = self._spool._tasks.get("probe")
-            if probe is not None:
-                probe.cancel()
+            self._spool._tasks.cancel("probe")
             self.disk.kill()
         self._spool = spool_on(self.disk, self._dice)
         await self._spool.open()
@@ -243,7 +241,7 @@ async def outcome(crash: Crash, loss: Loss, dice: random.Random, known: dict[obj
         else:
             other, same = await recovered(disk, dice)
             how = "a kill behind recovery"
-        known[state] = Outcome(found, min(spool._next, other._next), excused, () if same == found else (f"not idempotent after {how}",))
+        known[state] = Outcome(found, min(spool._books.next, other._books.next), excused, () if same == found else (f"not idempotent after {how}",))
     return known[state]
 
 

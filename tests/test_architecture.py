@@ -36,7 +36,9 @@ LAYERS: Final = (
     ("admit", "connection", "documents", "ops.exposition", "pacer"),
     ("check", "room"),
     ("connections", "deliver", "spool", "identity", "limits", "openapi.__main__", "parser"),
-    ("rejected", "spool_key"),
+    ("spool_commits",),
+    ("spool_replay", "spool_sweep"),
+    ("rejected", "spool_books", "spool_key"),
     (
         "acts",
         "copies",
@@ -53,6 +55,7 @@ LAYERS: Final = (
         "reply",
         "sightings",
         "signfile",
+        "spool_tasks",
         "openapi.pages",
         "probes",
         "watch",

@@ -1,7 +1,7 @@
 """What of a spool waits for Kafka, and where it stands: an index of frames and marks, never a record.
 
 Decided here: what is to be replayed next, what is settled, and which segments are done with.  Not decided
-here: reading, writing and unlinking (spool.py).  Pure state; sequences are those of this process (see `Part`).
+here: reading, writing and unlinking (segments.py, spool_replay.py).  Pure state; sequences are those of this process (see `Part`).
 
 A gigabyte of single records is 1.4 million frames; at 14 bytes each and one for every record's mark they take 22 MB.
 """
