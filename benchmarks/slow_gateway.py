@@ -71,9 +71,9 @@ class SlowBroker:
 async def serve(config: Config, secrets: keys.Keys, listeners: Listeners, records_per_s: float) -> None:
     """Be the supervisor that says Setup and hears Ready, and the worker in between; until SIGTERM."""
     board = Board.create(config.worker_count)
-    setup = Setup(0, config, secrets, secrets.limits_secret, board.fd, listeners.fds, is_first=True)
+    setup = Setup(0, config, secrets, secrets.limits_secret, (), board.fd, listeners.fds, is_first=True)
     world = real_world(config)
-    world = world._replace(broker=SlowBroker(world.broker, records_per_s))
+    world = world._replace(broker=SlowBroker(world.broker, records_per_s), disk=None)  # a spool would take what the store does not
     worker = Worker(setup, build(setup, world, board.slots[0]), world.clock, board.slots[0])
     ours, theirs = socket.socketpair()
     heard, ours_out = await asyncio.open_connection(sock=ours, limit=control.LINE_BYTES_MAX)

@@ -29,7 +29,7 @@ from gateway.core.address import Proxies
 from gateway.core.event import Forge
 from gateway.core.head import PlainJoin, PlainLook, read_join, read_look, read_sync
 from gateway.core.overload import End
-from gateway.core.receipt import Outcome, Receipt, withheld
+from gateway.core.receipt import Outcome, Receipt, durability, withheld
 from gateway.core.ticket import Pass
 from gateway.cors import SHARED, Cors
 from gateway.deliver import Deliverer
@@ -272,7 +272,7 @@ class Front:
         finally:
             self._admission.done(cost_bytes, end, began_s)
         told = checked.receipt(outcomes)
-        if end is not End.ANSWERED or told.has_retry:
+        if end is End.LOST or told.has_retry:
             self._give_back(outcomes, paid_samples, paid if told.status == 503 else None)
         for entry in told.results:
             if entry.code not in _COUNTED_ELSEWHERE:
@@ -331,10 +331,10 @@ class Front:
             raise
         finally:
             self._admission.done(cost_bytes, end, began_s)
-        if outcome is Outcome.DURABLE:
+        if outcome is Outcome.DURABLE or outcome is Outcome.SPOOLED:
             if self._rooms is not None and holder is not None:
                 self._rooms.room.signed_up(holder)
-            return self._replies.signed_up(signup_id)
+            return self._replies.signed_up(signup_id, durability(outcomes))
         return self._not_signed_up(outcome, paid)
 
     def _not_signed_up(self, outcome: Outcome, paid: Paid | None) -> Answer:
@@ -431,6 +431,8 @@ def _end(outcomes: Sequence[Outcome]) -> End:
     """What delivery's answer says of the store."""
     if Outcome.DURABLE in outcomes:
         return End.ANSWERED
+    if Outcome.SPOOLED in outcomes:
+        return End.SPOOLED
     return End.LOST if _lost(outcomes) else End.IGNORED
 
 

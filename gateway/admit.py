@@ -15,7 +15,7 @@ from gateway.clock import Clock
 from gateway.core import admission
 from gateway.core.admission import Code, Load
 from gateway.core.event import days_old
-from gateway.core.overload import BACKFILL_PRESSURE, Controller, End, Policy, Rank, share_of, sheds_backfill
+from gateway.core.overload import BACKFILL_PRESSURE, WITH_SPOOL, Controller, End, Policy, Rank, share_of, sheds_backfill
 from gateway.deliver import Deliverer
 from gateway.errors import Refusal
 
@@ -41,7 +41,7 @@ class Admission:
         self._monotonic_s = clock.monotonic_s
         self._now_us = clock.now_us
         self._secret = secret
-        self._overload = Controller(Policy(), clock.monotonic_s())
+        self._overload = Controller(WITH_SPOOL if deliverer.has_spool else Policy(), clock.monotonic_s())
         self._second = 0
         self._spread = 0.0
         self._drained_bytes = 0
@@ -120,13 +120,13 @@ class Admission:
         """The request has been answered; give back what `admit` reserved.
 
         Args:
-            end: ANSWERED where some of it became durable.  Only that says how fast what is held will drain: a 401
-                takes no time, and a 503 means that nothing moves.
+            end: ANSWERED or SPOOLED where some of it became durable.  Only that says how fast what is held will drain:
+                a 401 takes no time, and a 503 means that nothing moves.
             began_s: when it was admitted, or its last byte came where that was later; by the monotonic clock.
         """
         now_s = self._monotonic_s()
         self.bodies_bytes -= cost_bytes
-        if end is End.ANSWERED:
+        if end is End.ANSWERED or end is End.SPOOLED:
             self._drained_bytes += cost_bytes
         self._overload.finished(now_s, now_s - began_s, end)
 

@@ -28,6 +28,7 @@ class Setup(Struct, tag=True, frozen=True):
     config: Config
     keys: Keys
     limits_secret: bytes  # the one the supervisor began with: another would give everybody new buckets
+    spool_secrets: tuple[bytes, ...]  # the one to seal with first; none where no spool is kept
     board_fd: int
     listener_fds: tuple[int, ...]
     # At the very first start wrong topics stop everything; later they are only shown red.

@@ -73,7 +73,8 @@ class Copies:
     def copy(self, lane: Lane) -> None:
         """Append what is to be appended now, if anything is and the spool takes it."""
         now_s = self._monotonic_s()
-        runs = lane.to_copy(now_s - self._hedge_s)
+        # Behind a batch that is late nobody is acknowledged in time: why wait as long as it has?
+        runs = lane.to_copy(now_s if lane.age_s(now_s) >= self._hedge_s else now_s - self._hedge_s)
         if not runs or not self.takes(lane.topic):
             return
         try:

@@ -36,7 +36,7 @@ sender.  A start is such a turn: records of an earlier life go before new ones o
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from gateway import logs
@@ -66,8 +66,19 @@ _BACKOFF_S: Final = (0.1, 0.2, 0.5, 1.0)
 class Deliverer:
     """The lanes of one worker and the producer they share."""
 
-    def __init__(self, settings: Settings, broker: Broker, clock: Clock, slot: Slot, spool: Spool | None = None) -> None:
-        """Args: spool: open; it is closed by who opened it, after `stop`."""
+    def __init__(
+        self,
+        settings: Settings,
+        broker: Broker,
+        clock: Clock,
+        slot: Slot,
+        spool: Spool | None = None,
+        on_topics: Callable[[Mapping[str, Topic]], object] = lambda _: None,
+    ) -> None:
+        """Args:
+        spool: opened before `start`, and closed after `stop`, by who made it.
+        on_topics: told what Kafka says of its topics, when that has changed.
+        """
         self._settings = settings
         self._broker = broker
         self._monotonic_s = clock.monotonic_s
@@ -78,11 +89,15 @@ class Deliverer:
         self._tick_s = min(_TICK_S, settings.hedge_ms / 1000 / _TICKS_A_HEDGE) if spool is not None else _TICK_S
         self._kinds = {name: kind for kind, name in self._names.items()}
         self._copies = Copies(settings, spool, clock, slot, self._kinds, self._copied) if spool is not None else None
+        if spool is not None:
+            spool.on_found = self._found
         self._lanes: dict[str, list[Lane]] = {kind: [] for kind in self._names}
         self._all_lanes: list[Lane] = []
         self._serving: dict[Lane, asyncio.Task[None]] = {}
         self._departure: asyncio.Handle | None = None
         self._departs_s = 0.0
+        self._on_topics = on_topics
+        self._topics: Mapping[str, Topic] = {}
         self._faults: dict[str, str] = {}  # kind → reason code, for topics that cannot promise durability
         self._waiting: deque[Delivery] = deque()
         self._is_open = dict.fromkeys(self._names, False)
@@ -103,6 +118,11 @@ class Deliverer:
         self.held_bytes = 0
 
     # What the path asks
+
+    @property
+    def has_spool(self) -> bool:
+        """Whether a slow Kafka costs nobody an answer."""
+        return self._copies is not None
 
     def is_open(self, kind: str) -> bool:
         """Whether any record of this kind would be sent or spooled if it came now; at most 50 ms old."""
@@ -169,8 +189,8 @@ class Deliverer:
         except BrokerAway as exc:
             logs.warning("kafka is away at start", reason=str(exc))
             self._broken.set()
-            if self._copies is not None:
-                self._apply(known or {})
+            if self._copies is not None and known:
+                self._apply(known)
                 for lane in self._all_lanes:
                     self._spool_first(lane)
         else:
@@ -203,13 +223,6 @@ class Deliverer:
                     self._spool_first(lane)
         while self._waiting:
             await asyncio.sleep(_TICK_S / 5)
-
-    def adopted(self) -> None:
-        """The spool has taken over the records of a worker that is gone: they are replayed beside this one's own."""
-        for lane in self._all_lanes:
-            if self._left(lane):
-                lane.spool_first()
-                self._copy(lane)
 
     async def stop(self) -> None:
         """End all loops and close the producer.  What was not acknowledged has been told so."""
@@ -337,6 +350,13 @@ class Deliverer:
             lane.spool_first()
             self._copy(lane)
 
+    def _found(self) -> None:
+        """The spool has found records of an earlier life only now: they are replayed, and what comes goes behind them."""
+        for lane in self._all_lanes:
+            if self._left(lane):
+                lane.spool_first()
+                self._copy(lane)
+
     def _copied(self, lane: Lane) -> None:
         """An append has ended."""
         self._count_held()
@@ -398,7 +418,7 @@ class Deliverer:
             if not self._connected.is_set():
                 continue
             try:
-                self._apply(await self._broker.topics())
+                self._told(await self._broker.topics())
             except BrokerAway as exc:
                 logs.warning("kafka topics could not be read", reason=str(exc))
 
@@ -408,6 +428,12 @@ class Deliverer:
         self._broken.clear()
         self._connected.set()
         self._connected_s = self._monotonic_s()
+        self._told(topics)
+
+    def _told(self, topics: Mapping[str, Topic]) -> None:
+        if topics != self._topics:
+            self._topics = topics
+            self._on_topics(topics)
         self._apply(topics)
 
     def _apply(self, topics: Mapping[str, Topic]) -> None:

@@ -18,7 +18,7 @@ from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import HttpVersion10
 from msgspec import Struct
 
-from gateway.core.receipt import Entry, Receipt
+from gateway.core.receipt import Durability, Entry, Receipt
 from gateway.cors import ALLOWED
 from gateway.errors import PROBLEMS, Refusal
 
@@ -27,7 +27,7 @@ _JSON: Final = "application/json"
 PROBLEM_JSON: Final = "application/problem+json"
 # Heads begin in a few ways only: (status, content type, cache) → their first lines.
 _BEGINNINGS: Final[dict[tuple[int, str, str], str]] = {}
-_ALL_ACCEPTED: Final = b'{"durability":"kafka","accepted":%d,"ack_through":%b,"results":[]}'
+_ALL_ACCEPTED: Final = b'{"durability":"%b","accepted":%d,"ack_through":%b,"results":[]}'
 _encode = msgspec.json.Encoder().encode
 
 
@@ -125,9 +125,9 @@ class Replies:
         if not told.results:
             # Nearly all of them: formatting this costs a quarter of encoding it.
             ack_through = b"null" if told.ack_through is None else b"%d" % told.ack_through
-            return self._answer(202, _JSON, _ALL_ACCEPTED % (told.accepted, ack_through))
+            return self._answer(202, _JSON, _ALL_ACCEPTED % (told.durability.encode(), told.accepted, ack_through))
         more = () if retry_after_s is None else (("Retry-After", str(retry_after_s)),)
-        return self._answer(202, _JSON, _encode({"durability": "kafka", **_told(told)}), more=more)
+        return self._answer(202, _JSON, _encode({"durability": told.durability, **_told(told)}), more=more)
 
     @staticmethod
     def none_durable(told: Receipt, retry_after_s: int) -> Refusal:
@@ -142,9 +142,9 @@ class Replies:
         errors = [{"pointer": entry.pointer, "detail": entry.detail or entry.code} for entry in told.results]
         return Refusal("invalid", "no sample is valid", members={"errors": errors, **_told(told)})
 
-    def signed_up(self, signup_id: str) -> Answer:
+    def signed_up(self, signup_id: str, durability: Durability) -> Answer:
         """202 for an application that is durable."""
-        return self._answer(202, _JSON, _encode({"durability": "kafka", "signup_id": signup_id}))
+        return self._answer(202, _JSON, _encode({"durability": durability, "signup_id": signup_id}))
 
     def json(self, status: int, members: Mapping[str, object] | Struct, more: Sequence[tuple[str, str]] = ()) -> Answer:
         """What a room says, to one person."""

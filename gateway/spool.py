@@ -45,6 +45,7 @@ from gateway.spool_tasks import Tasks
 
 # With less room than a sync of a few samples takes, the spool says that it is full.
 _ROOM_BYTES: Final = 4_096
+_ASK_AGAIN_S: Final = 1.0
 _REJECTED: Final = "rejected"
 
 
@@ -74,9 +75,10 @@ class DiskSpool:
         self._tasks = Tasks(self._broke)
         self._books = Books(settings, self._log, reserved_for)
         self._sweep = Sweep(disk, self._books, self._tasks)
-        self._commits = Commits(settings, disk, self._log, self._books, self._sweep, self._tasks)
+        self._commits = Commits(settings, disk, self._log, self._books, self._sweep, self._tasks, self._found)
         self._replay = Replay(disk, self._books)
         self.records_rejected = 0
+        self.on_found: Callable[[], object] = lambda: None
 
     # What may be asked at any time
 
@@ -140,6 +142,7 @@ class DiskSpool:
         if self._is_closed:
             return
         self._is_closed = True
+        self._tasks.cancel("adopt")
         await self._commits.close()
         await self._disk.run(self._rejected.segments.unlock)
         await self._sweep.close()
@@ -148,6 +151,9 @@ class DiskSpool:
     async def _idle(self) -> None:
         """Return when nothing is done in the background."""
         await self._tasks.idle()
+
+    def _found(self) -> None:
+        self.on_found()  # as it is by now
 
     def _broke(self) -> None:
         self._commits.broke()
@@ -184,6 +190,16 @@ class DiskSpool:
                 self.settle(range(sequence, sequence + 1))
 
     # Adoption
+
+    def adopt_all(self, directories: Sequence[Path]) -> None:
+        """Adopt each of these in the background: now, or when whoever still has it is gone."""
+        self._tasks.run("adopt", partial(self._adopt_all, directories))
+
+    async def _adopt_all(self, directories: Sequence[Path]) -> None:
+        while directories:
+            directories = [one for one in directories if not await self.adopt(one)]
+            self.on_found()
+            await asyncio.sleep(_ASK_AGAIN_S)
 
     async def adopt(self, directory: Path) -> bool:
         segments = self._new_segments(directory)

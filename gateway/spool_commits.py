@@ -13,7 +13,8 @@ the spool is open again.
 """
 
 import asyncio
-from collections.abc import Sequence
+import errno
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -23,7 +24,7 @@ from gateway.core import record as form
 from gateway.core.backlog import Lane
 from gateway.core.event import Record
 from gateway.disk import Disk
-from gateway.errors import ConfigError, SpoolFailed
+from gateway.errors import SpoolFailed
 from gateway.segments import Group, Held, Segments
 from gateway.spool_books import Books
 from gateway.spool_sweep import Sweep
@@ -63,13 +64,15 @@ class _Written(NamedTuple):
 class Commits:
     """The writing side of one spool."""
 
-    def __init__(self, settings: Settings, disk: Disk, log: Segments, books: Books, sweep: Sweep, tasks: Tasks) -> None:
+    def __init__(self, settings: Settings, disk: Disk, log: Segments, books: Books, sweep: Sweep, tasks: Tasks, on_found: Callable[[], object]) -> None:
+        """Args: on_found: called when what is there was found after `open` only."""
         self._segment_bytes = settings.segment_bytes
         self._disk = disk
         self._log = log
         self._books = books
         self._sweep = sweep
         self._tasks = tasks
+        self._on_found = on_found
         self._pending: list[_Append] = []
         self._wants_roll = False
         self._is_recovered = self._is_failed = self._is_closed = False
@@ -86,7 +89,7 @@ class Commits:
     # Start and stop
 
     async def open(self) -> None:
-        """Find what is there and begin a segment; a disk that cannot is tried again until it can."""
+        """Find what is there and begin a segment.  What cannot be now is tried again until it can."""
         try:
             await self._recover()
             self._activate(await self._disk.run(partial(self._log.begin, self._books.next, self._segment_bytes)))
@@ -95,7 +98,8 @@ class Commits:
 
     async def _recover(self) -> None:
         if not await self._disk.run(self._log.lock):
-            raise ConfigError(f"spool {self._log.directory}: another process has it")
+            # One that is about to end, as when its supervisor was killed and another is started beside it.
+            raise OSError(errno.EBUSY, "another process has it")
         try:
             found = await self._disk.run(partial(self._log.recover, self._books.backlog))
         except BaseException:
@@ -242,6 +246,7 @@ class Commits:
             try:
                 if not self._is_recovered:
                     await self._recover()
+                    self._on_found()
                 held = await self._disk.run(partial(self._log.begin, self._books.next, self._segment_bytes))
             except OSError:
                 continue

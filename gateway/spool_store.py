@@ -8,7 +8,7 @@ appended at once may stand in either order.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -21,11 +21,14 @@ Reason = Literal["ok", "full", "failed"]
 class Spool(Protocol):
     """One worker's spool."""
 
+    on_found: Callable[[], object]
+    """Called when records of an earlier life have joined after `open` has returned."""
+
     async def open(self) -> None:
-        """Find what an earlier life left.  A disk that does not write is no error, but `reason` "failed".
+        """Find what an earlier life left.  A disk that fails, or another process that has it, is no error, but `reason` "failed" until that is over.
 
         Raises:
-            ConfigError: another process has it, or its key is missing.
+            ConfigError: its key is missing.
         """
 
     def append(self, topic: str, partition: int, records: Sequence[Record]) -> "asyncio.Future[range]":

@@ -36,6 +36,7 @@ from gateway.clock import SYSTEM
 from gateway.config import Config
 from gateway.control import Acted, Adopt, Drain, Ready, Release, Reload, Setup, Unfit
 from gateway.core.sign import Acts
+from gateway.disk import RealDisk
 from gateway.documents import Documents
 from gateway.errors import ConfigError
 from gateway.keys import Keys
@@ -50,6 +51,7 @@ from gateway.ops.server import OpsPort
 from gateway.pacer import Pacer
 from gateway.probes import Asker, KafkaProbe, RedisProbe
 from gateway.room import MARGIN, files_in, office, store_of
+from gateway.spool_key import secrets_of
 
 WORKER: Final = ("-m", "gateway", "worker")  # and the number of its end of the control socket
 _BACKOFF_S: Final = (0.0, 0.5, 1.0, 2.0, 5.0)
@@ -110,6 +112,7 @@ class Supervisor:
         self._config = config
         self._keys = secrets
         self._limits_secret = secrets.limits_secret
+        self._spool_secrets = _spool_secrets(config, secrets)
         self._config_path = config_path
         self._clock = SYSTEM
         self._board = Board.create(config.worker_count)
@@ -256,7 +259,8 @@ class Supervisor:
             raise
         self._starts.add()
         seat.starts += 1
-        seat.tell(Setup(seat.index, self._config, self._keys.of_workers, self._limits_secret, self._board.fd, self._listeners.fds, not self._is_announced))
+        keys, is_first = self._keys.of_workers, not self._is_announced
+        seat.tell(Setup(seat.index, self._config, keys, self._limits_secret, self._spool_secrets, self._board.fd, self._listeners.fds, is_first))
         with contextlib.suppress(ConnectionError):
             async for message in control.for_supervisor(reader):
                 self._heard(seat, message)
@@ -414,6 +418,16 @@ class Supervisor:
             "reloaded",
             takes_effect=f"keys, notices, limits.policies and newcomers, room.{', '.join(configuration.ROOM_RELOADED)}; anything else at the next start",
         )
+
+
+def _spool_secrets(config: Config, secrets: Keys) -> tuple[bytes, ...]:
+    """What workers seal their spools with, made here once, before any of them starts.  Raises ConfigError."""
+    if not config.spool.enabled:
+        return ()
+    try:
+        return secrets_of(secrets.spool, RealDisk(), Path(config.process.data_dir), config.spool_path, os.urandom)
+    except OSError as exc:
+        raise ConfigError(f"spool key in {config.process.data_dir}: cannot be made: {exc.strerror}") from exc
 
 
 def _pacer(config: Config, board: Board) -> Pacer | None:

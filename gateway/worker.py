@@ -1,8 +1,11 @@
 """One worker's composition root: `build` connects the parts, `serve` orders start and stop.
 
-Decided here: the order.  Start: contact Kafka, then accept.  Stop: say
+Decided here: the order.  Start: open the spool, contact Kafka, then accept.  What an
+earlier life left in the spool is replayed beside live traffic, and order holds: until
+nothing of a partition waits, what is new for it goes behind, through the spool.  Stop: say
 `Connection: close` for `drain_lag_s`, accept what has connected by then, finish
-it, flush, exit 0.  The producer closes last, after every answer that needs it.
+it, flush to Kafka and the rest to the spool, exit 0.  The producer and the spool close last,
+after every answer that needs them.
 
     0 stopped ─▶ 1 starting ─▶ 2 serving ─▶ 3 draining ─▶ exit
 """
@@ -11,6 +14,7 @@ import asyncio
 import secrets
 import signal
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -26,6 +30,7 @@ from gateway.control import Acted, Adopt, Drain, Ready, Release, Reload, Setup, 
 from gateway.core.address import Proxies
 from gateway.core.event import Forge
 from gateway.deliver import Deliverer
+from gateway.disk import Disk, RealDisk
 from gateway.documents import Documents
 from gateway.errors import ConfigError
 from gateway.identity import Identity
@@ -36,6 +41,8 @@ from gateway.listening import Listening
 from gateway.reply import Replies
 from gateway.room import WaitingRoom, files_in, office, store_of
 from gateway.room_store import RoomStore
+from gateway.spool import DiskSpool
+from gateway.topicsfile import TopicsFile
 from ratelimit.limiter import Limiter
 from ratelimit.redis_store import RedisStore
 
@@ -57,6 +64,7 @@ class World(NamedTuple):
     broker: Broker
     store: RedisStore
     room: RoomStore | None = None
+    disk: Disk | None = None  # None: no spool is kept
 
 
 class Parts(NamedTuple):
@@ -72,6 +80,7 @@ class Parts(NamedTuple):
     documents: Documents
     connections: Connections
     room: WaitingRoom | None
+    spool: DiskSpool | None
 
 
 def real_world(config: Config) -> World:
@@ -85,7 +94,8 @@ def real_world(config: Config) -> World:
         request_timeout_s=settings.timeout_ms / 500,
         batch_bytes_max=settings.batch_bytes_max,
     )
-    return World(SYSTEM, kafka, RedisStore(config.redis.url, prefix=config.limits.prefix, give_up_s=_REDIS_GIVE_UP_S), store_of(config))
+    store = RedisStore(config.redis.url, prefix=config.limits.prefix, give_up_s=_REDIS_GIVE_UP_S)
+    return World(SYSTEM, kafka, store, store_of(config), RealDisk() if config.spool.enabled else None)
 
 
 def build(setup: Setup, world: World, slot: Slot) -> Parts:
@@ -93,7 +103,8 @@ def build(setup: Setup, world: World, slot: Slot) -> Parts:
     config = setup.config
     name = secrets.token_hex(4)
     replies = Replies(name)
-    deliverer = Deliverer(config.deliver, world.broker, world.clock, slot)
+    spool = _spool(setup, world)
+    deliverer = Deliverer(config.deliver, world.broker, world.clock, slot, spool, _topics_file(setup).save)
     admission = Admission(config.deliver.in_flight_bytes_max, deliverer, world.clock, slot, setup.limits_secret)
     limiter = Limiter(
         world.store,
@@ -121,7 +132,26 @@ def build(setup: Setup, world: World, slot: Slot) -> Parts:
         slot=slot,
         room=room,
     )
-    return Parts(front, admission, world.store, limiter, limits, identity, deliverer, documents, Connections(config.http, replies, slot), room)
+    connections = Connections(config.http, replies, slot)
+    return Parts(front, admission, world.store, limiter, limits, identity, deliverer, documents, connections, room, spool)
+
+
+def _spool(setup: Setup, world: World) -> DiskSpool | None:
+    """The spool of whoever sits at this index: a directory of its own, found again by the next who sits there."""
+    config = setup.config
+    if world.disk is None:
+        return None
+    directory = config.spool_path / str(setup.index)
+    return DiskSpool(config.spool, directory, setup.spool_secrets, world.clock, world.disk, reserved_for=config.deliver.signups_topic)
+
+
+def _topics_file(setup: Setup) -> TopicsFile:
+    return TopicsFile(Path(setup.config.process.data_dir), setup.index)
+
+
+def orphans(names: Iterable[str], index: int, workers: int) -> list[str]:
+    """The directories of indexes at which nobody sits any more, there being fewer workers than once: those that are this one's to adopt."""
+    return [name for name in sorted(names) if name.isdecimal() and int(name) >= workers and int(name) % workers == index]
 
 
 def _room(setup: Setup, world: World, slot: Slot, stagger: float) -> WaitingRoom | None:
@@ -174,12 +204,15 @@ class Worker:
         room = self._parts.room
         self._loops = [asyncio.create_task(loop()) for loop in (self._feel_lag, self._parts.limiter.run, *((room.run,) if room else ()))]
         try:
-            await asyncio.gather(self._parts.deliverer.start(is_strict=setup.is_first), self._greet_redis())
+            await self._open_spool()
+            known = _topics_file(setup).load()
+            await asyncio.gather(self._parts.deliverer.start(is_strict=setup.is_first, known=known), self._greet_redis())
             self._listening.adopt(self._index)
         except BaseException:
             for task in (beat, *self._loops):
                 task.cancel()
             await self._parts.deliverer.stop()
+            await self._close_spool()
             raise
         memory.calm()
         self._state.set(SERVING)
@@ -257,8 +290,23 @@ class Worker:
             self._parts.connections.sweep(now_s)
             self._parts.admission.show()
             self._parts.limits.show()
-            if (exc := self._parts.deliverer.failed() or self._parts.limiter.failed()) is not None:
-                raise exc
+            for part in (self._parts.deliverer, self._parts.limiter, *((self._parts.spool,) if self._parts.spool else ())):
+                if (exc := part.failed()) is not None:
+                    raise exc
+
+    async def _open_spool(self) -> None:
+        """Find what earlier lives left, here and where nobody sits any more.  Raises ConfigError: its key is missing."""
+        spool, config = self._parts.spool, self._config
+        if spool is None:
+            return
+        await spool.open()
+        path = config.spool_path
+        names = [one.name for one in path.iterdir()] if path.is_dir() else []
+        spool.adopt_all([path / name for name in orphans(names, self._index, config.worker_count)])
+
+    async def _close_spool(self) -> None:
+        if self._parts.spool is not None:
+            await self._parts.spool.close()
 
     async def _greet_redis(self) -> None:
         """First contact before the first request, which else would wait for the handshake; and what to know of it."""
@@ -299,6 +347,7 @@ class Worker:
         await self._server.shutdown(1.0)
         await self._parts.deliverer.flush()
         await self._parts.deliverer.stop()
+        await self._close_spool()
         if self._parts.room is not None:
             await self._parts.room.close()  # before its loop is cancelled: half a tick would be lost
         for loop in self._loops:

@@ -15,13 +15,13 @@ It sits the exam of tests/contracts/test_spool.py, and has these switches:
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from gateway.core.backlog import Lane
 from gateway.core.event import Record, bytes_max
-from gateway.errors import ConfigError, SpoolFailed, SpoolFull
+from gateway.errors import SpoolFailed, SpoolFull
 from gateway.spool_store import Reason
 
 
@@ -69,6 +69,7 @@ class MemorySpool:
         self._queue: list[_Append] = []
         self._writer: asyncio.Task[None] | None = None
         self._is_open = False
+        self.on_found: Callable[[], object] = lambda: None
 
     # Switches
 
@@ -101,16 +102,23 @@ class MemorySpool:
     # What gateway.spool_store.Spool promises
 
     async def open(self) -> None:
-        self.recover()
+        if not self.recover():
+            self._finder = asyncio.get_running_loop().create_task(self._find())
 
-    def recover(self) -> None:
-        """`open`, at once."""
+    async def _find(self) -> None:
+        while not self.recover():
+            await asyncio.sleep(0.01)
+        self.on_found()
+
+    def recover(self) -> bool:
+        """`open`, at once; False where another has it."""
         if self._kept.is_locked:
-            raise ConfigError(f"spool {self.directory}: another process has it")
+            return False
         self._kept.is_locked = True
         self._entries = dict(self._kept.records)
         self._waiting = Counter(lane for lane, _ in self._entries.values())
         self._is_open = True
+        return True
 
     def append(self, topic: str, partition: int, records: Sequence[Record]) -> "asyncio.Future[range]":
         if not self._is_open or self.is_broken:

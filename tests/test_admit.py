@@ -21,6 +21,7 @@ class Store:
     def __init__(self) -> None:
         self.held_bytes = 0
         self.takes = True
+        self.has_spool = False
 
     def is_open(self, kind: str) -> bool:
         assert kind in ("syncs", "signups")

@@ -16,7 +16,7 @@ KEYS = Keys(tokens=(TokenKey("k1", "EdDSA", "-----BEGIN…\n…"),), tickets=(Se
 CONFIG = Config(http=Http(bind="[::1]:80", trusted_proxies=("10.0.0.0/8",)))
 
 TO_WORKER: list[ToWorker] = [
-    Setup(1, CONFIG, KEYS, b"\0secret", board_fd=5, listener_fds=(6, 7), is_first=True),
+    Setup(1, CONFIG, KEYS, b"\0secret", (b"\0spool",), board_fd=5, listener_fds=(6, 7), is_first=True),
     Adopt(2),
     Release(2),
     Reload(KEYS, Limits(memory_max=7), "/etc/알림.json", Room(revoked=(3,))),

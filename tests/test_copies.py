@@ -596,13 +596,13 @@ async def test_what_was_acknowledged_late_may_come_twice_after_a_crash_and_says_
 
 
 @in_virtual_time
-async def test_records_of_a_gone_worker_are_replayed_beside_ours() -> None:
+async def test_records_that_are_found_later_are_replayed_beside_ours() -> None:
     async with world() as w:
         assert await w.send("a").task == [D]
         w.spool.append("syncs.v1", 0, [made("adopted", LANE_0, b"adopted")])
         await w.until(1)
         assert w.log() == ["a"]
-        w.deliverer.adopted()
+        w.spool.on_found()
         await w.until(2)
         assert w.log() == ["a", "adopted"]
         assert await w.send("b").task == [D]

@@ -251,7 +251,7 @@ def test_the_examples_are_real() -> None:
     replies = Replies("w")
     assert is_taken("/v1/syncs", SYNC)
     assert is_taken("/v1/signups", SIGNUP)
-    assert answered("/v1/signups", replies.signed_up(SIGNUP["signup_id"])) == SIGNUP_RECEIPT
+    assert answered("/v1/signups", replies.signed_up(SIGNUP["signup_id"], "kafka")) == SIGNUP_RECEIPT
     assert answered("/v1/syncs", replies.receipt(receipt(*FATES[0]), None)) == SYNC_RECEIPT
     assert answered("/v1/syncs", replies.receipt(receipt(*FATES[3]), 3)) == SYNC_RECEIPT_RETRY
     examples = OPERATIONS["POST", "/v1/syncs"]["responses"]["422"]["content"]["application/problem+json"]["examples"]

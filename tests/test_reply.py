@@ -49,7 +49,7 @@ def test_every_answer_has_its_name_our_server_and_no_store() -> None:
     refusal = Refusal("not-found", "no such path")
     answers: list[Answer | bytes] = [
         replies.receipt(told(), None),
-        replies.signed_up("x"),
+        replies.signed_up("x", "kafka"),
         replies.refusal(refusal),
         replies.raw(Refusal("overloaded", "full")),
         replies.refusal(refusal),
@@ -78,8 +78,8 @@ def test_results_are_told_with_their_nulls_and_without_an_empty_detail() -> None
 
 
 def test_the_answer_to_a_signup() -> None:
-    answer = Wire(Replies("w").signed_up("0190a6f0-3d52-7b1e-8c4f-5a9d2e7b6c18"))
-    assert (answer.status, answer.document) == (202, {"durability": "kafka", "signup_id": "0190a6f0-3d52-7b1e-8c4f-5a9d2e7b6c18"})
+    answer = Wire(Replies("w").signed_up("0190a6f0-3d52-7b1e-8c4f-5a9d2e7b6c18", "spool"))
+    assert (answer.status, answer.document) == (202, {"durability": "spool", "signup_id": "0190a6f0-3d52-7b1e-8c4f-5a9d2e7b6c18"})
 
 
 @pytest.mark.parametrize("code", PROBLEMS)

@@ -1,5 +1,7 @@
 """What only a spool on a disk can do wrong.  Its promises stand in tests/contracts/test_spool.py, its parts' in their files."""
 
+import asyncio
+
 import pytest
 
 from gateway.errors import ConfigError
@@ -34,6 +36,23 @@ async def test_a_disk_that_fails_is_not_adopted_from() -> None:
     await spool._idle()
     assert len(disk.names(HOME.parent / "1")) == 1, "its next sequence outlives its records"
     assert HOME.parent / "1" not in disk.locks
+
+
+@in_virtual_time
+async def test_a_directory_that_somebody_still_has_is_adopted_when_he_is_gone() -> None:
+    disk, calls = SimulatedDisk(), list[dict[tuple[str, int], int]]()
+    gone = await opened(disk, "1")
+    await gone.append("syncs", 0, some(0, 2))
+    spool = await opened(disk)
+    spool.on_found = lambda: calls.append(dict(spool.waiting()))
+    assert (unlock := disk.lock(HOME.parent / "1")) is not None
+    spool.adopt_all([HOME.parent / "1"])
+    await asyncio.sleep(3.5)
+    assert spool.waiting() == {}
+    unlock()
+    await asyncio.sleep(1)
+    assert calls[-1] == {("syncs", 0): 2}
+    await spool.close()
 
 
 @in_virtual_time

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from gateway.config import Spool as Settings
 from gateway.core.event import Record, bytes_max
 from gateway.disk import RealDisk
-from gateway.errors import ConfigError, SpoolFailed, SpoolFull
+from gateway.errors import SpoolFailed, SpoolFull
 from gateway.spool import DiskSpool
 from gateway.spool_store import Spool
 from tests.fakes import FakeClock
@@ -215,12 +215,20 @@ async def test_close_makes_durable_what_was_appended(examinee: Examinee) -> None
 async def test_one_directory_has_one_process(examinee: Examinee) -> None:
     spool = examinee.make("0")
     await spool.open()
-    with pytest.raises(ConfigError, match="another process has it"):
-        await examinee.make("0").open()
+    await spool.append("syncs", 0, some(0, 2))
+    other, found = examinee.make("0"), asyncio.Event()
+    other.on_found = found.set
+    await other.open()
+    assert (other.reason, other.is_open, other.waiting()) == ("failed", False, {})
+    with pytest.raises(SpoolFailed):
+        other.append("syncs", 0, some(2, 1))
     await spool.close()
-    again = examinee.make("0")
-    await again.open()
-    await again.close()
+    await found.wait()
+    assert other.waiting() == {("syncs", 0): 2}
+    while not other.is_open:
+        await asyncio.sleep(0.01)
+    await other.append("syncs", 0, some(2, 1))
+    await other.close()
 
 
 async def test_the_last_bytes_are_reserved_for_sign_ups(examinee: Examinee) -> None:

@@ -27,6 +27,9 @@ Topics = Callable[..., Awaitable[dict[str, str]]]
 
 # Passes through every state within seconds: slow after 0.5 s, given up after 2 s.
 QUICK: Final = {"timeout_ms": 2000, "stall_ms": 500, "connect_timeout_ms": 1000}
+# What a spool makes of the same is in test_spool.py.
+NO_SPOOL: Final = {"enabled": False}
+PATIENT: Final = {"hedge_ms": 4000}  # else who waits for Kafka's last word is answered from the spool
 _COUNTS: Final = ("_total", "_count", "_bucket", "_sum")
 _names = count(1)
 
@@ -120,7 +123,7 @@ def assert_honest_refusals(ledger: Ledger) -> None:
 
 async def test_a_paused_broker_is_refused_fast_and_comes_back_by_itself(breakable: Devstack, directory: Path) -> None:
     topics = await topics_of(breakable)
-    async with running(directory, breakable.kafka.bootstrap, deliver={**topics, **QUICK}) as gateway:
+    async with running(directory, breakable.kafka.bootstrap, deliver={**topics, **QUICK}, spool=NO_SPOOL) as gateway:
         clock = asyncio.get_running_loop().time
         async with load(gateway, phones=24) as ledger:
             await accepted(ledger, within_s=10)
@@ -155,7 +158,7 @@ async def test_a_paused_broker_is_refused_fast_and_comes_back_by_itself(breakabl
 async def test_a_broker_that_pauses_before_the_first_event_is_no_end(breakable: Devstack, directory: Path) -> None:
     """A producer older than its topic asks for it with the first event: that question may never be answered."""
     topics = {"syncs_topic": "young.syncs", "signups_topic": "young.signups"}
-    async with running(directory, breakable.kafka.bootstrap, deliver={**topics, **QUICK}) as gateway:
+    async with running(directory, breakable.kafka.bootstrap, deliver={**topics, **QUICK}, spool=NO_SPOOL) as gateway:
         for name in topics.values():
             await breakable.create_topic(Topic(name))
         await until_light(gateway, "green", within_s=10)
@@ -180,7 +183,7 @@ async def test_a_broker_that_pauses_before_the_first_event_is_no_end(breakable: 
 
 async def test_a_killed_broker_returns_with_all_that_was_acked(breakable: Devstack, directory: Path) -> None:
     topics = await topics_of(breakable)
-    async with running(directory, breakable.kafka.bootstrap, deliver={**topics, **QUICK}) as gateway:
+    async with running(directory, breakable.kafka.bootstrap, deliver={**topics, **QUICK}, spool=NO_SPOOL) as gateway:
         async with load(gateway, phones=6, pause_s=0.1) as ledger:
             await until(lambda: len(ledger.by(202)) > 50, 10, "some load")
             await breakable.kafka.kill()
@@ -197,7 +200,7 @@ async def test_a_broker_away_at_start_is_a_red_light_and_no_more(breakable: Devs
     topics = await topics_of(breakable)
     await breakable.kafka.kill()
     try:
-        async with running(directory, breakable.kafka.bootstrap, deliver={**topics, **QUICK}) as gateway:
+        async with running(directory, breakable.kafka.bootstrap, deliver={**topics, **QUICK}, spool=NO_SPOOL) as gateway:
             shown = await light(gateway)
             assert (shown["colour"], shown["reason"]) == ("red", "connecting")
             ledger = Ledger()
@@ -268,7 +271,7 @@ async def admin_of(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
 async def test_a_record_too_large_harms_no_other(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
     """The topic's limit is lowered after the gateway has read it: Kafka refuses whole batches."""
     topics = await fresh_topics()
-    async with running(directory, stack.kafka.bootstrap, deliver=topics) as gateway:
+    async with running(directory, stack.kafka.bootstrap, deliver={**topics, **PATIENT}) as gateway:
         async with admin_of(stack.kafka.bootstrap) as admin:
             await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topics["syncs_topic"], {"max.message.bytes": limit_between()})])
         await big_among_small(gateway, stack.kafka.bootstrap, topics["syncs_topic"])
@@ -279,7 +282,7 @@ async def test_a_record_too_large_harms_no_other(stack: Devstack, fresh_topics: 
 
 async def test_a_limit_known_at_start_costs_no_producer(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
     topics = await fresh_topics(**{"max.message.bytes": limit_between()})
-    async with running(directory, stack.kafka.bootstrap, deliver=topics) as gateway:
+    async with running(directory, stack.kafka.bootstrap, deliver={**topics, **PATIENT}) as gateway:
         await big_among_small(gateway, stack.kafka.bootstrap, topics["syncs_topic"])
         now = await gateway.metrics()
         assert now["sluicegate_kafka_rebuilds_total{}"] == 0
@@ -319,7 +322,7 @@ async def test_a_topic_deleted_under_load_harms_no_other(stack: Devstack, direct
     topics = {"syncs_topic": "kept.syncs", "signups_topic": "deleted.signups"}
     for name in topics.values():
         await stack.create_topic(Topic(name))
-    async with running(directory, stack.kafka.bootstrap, deliver={**topics, **QUICK}) as gateway, session() as phones:
+    async with running(directory, stack.kafka.bootstrap, deliver={**topics, **QUICK}, spool=NO_SPOOL) as gateway, session() as phones:
 
         async def sign_up(n: int) -> tuple[int, str]:
             async with phones.post(f"{gateway.public}/v1/signups", json=signup(f"0190a6f0-0000-7000-8000-{n:012}")) as answer:
@@ -345,7 +348,7 @@ async def test_a_topic_that_refuses_everything_harms_no_other(stack: Devstack, d
     topics = {"syncs_topic": "calm.syncs", "signups_topic": "strict.signups"}
     await stack.create_topic(Topic(topics["syncs_topic"]))
     await stack.create_topic(Topic(topics["signups_topic"], config={"message.timestamp.before.max.ms": "0"}))
-    async with running(directory, stack.kafka.bootstrap, deliver={**topics, **QUICK}) as gateway, session() as phones:
+    async with running(directory, stack.kafka.bootstrap, deliver={**topics, **QUICK}, spool=NO_SPOOL) as gateway, session() as phones:
 
         async def sign_up(n: int) -> int:
             async with phones.post(f"{gateway.public}/v1/signups", json=signup(f"0190a6f0-0000-7000-8000-{n:012}")) as answer:
