@@ -45,7 +45,8 @@ async def test_a_directory_that_somebody_still_has_is_adopted_when_he_is_gone() 
     await gone.append("syncs", 0, some(0, 2))
     spool = await opened(disk)
     spool.on_found = lambda: calls.append(dict(spool.waiting()))
-    assert (unlock := disk.lock(HOME.parent / "1")) is not None
+    unlock = disk.lock(HOME.parent / "1")
+    assert unlock is not None
     spool.adopt_all([HOME.parent / "1"])
     await asyncio.sleep(3.5)
     assert spool.waiting() == {}
