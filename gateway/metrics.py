@@ -125,6 +125,61 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "The log has their event ids; the topic's limits are too small.",
     ),
     Metric(
+        "sluicegate_spool_light",
+        "gauge",
+        "The spool as this worker sees it: 0 grey (not open, or switched off), 1 green, 2 amber, 3 red.",
+        "The reason stands in the body of /readyz.",
+    ),
+    Metric(
+        "sluicegate_spool_reason",
+        "gauge",
+        "Why the spool's light is what it is: an index into core/light.py REASONS.",
+        "Read /readyz instead.",
+    ),
+    Metric(
+        "sluicegate_spool_bytes",
+        "gauge",
+        "What this worker's spool takes of the disk.",
+        "Grows: Kafka takes less than comes; bring it back before sluicegate_spool_bytes_max is reached.",
+    ),
+    Metric(
+        "sluicegate_spool_bytes_max",
+        "gauge",
+        "spool.bytes_max, what it may take; 0 where there is no spool.",
+        "More only where the disk has it, for each worker of the machine.",
+    ),
+    Metric(
+        "sluicegate_spool_records",
+        "gauge",
+        "Records that wait in this worker's spool for Kafka.",
+        "Stands still while Kafka is green: a partition fails, the log names it.",
+    ),
+    Metric(
+        "sluicegate_spool_aside_records",
+        "gauge",
+        "Records that stay in the spool and are not replayed: Kafka refuses them for good and rejected/ has no room, or they cannot be read.",
+        "Not 0: SluicegateSpoolAside in docs/operations.md says what to do with them; the next start tries them again.",
+    ),
+    Metric(
+        "sluicegate_spool_oldest_seconds",
+        "gauge",
+        "How long ago the oldest record that waits in this worker's spool was received; 0 where none waits.",
+        "Grows while the others go: its partition fails, the log names it.",
+    ),
+    Metric(
+        "sluicegate_spool_frames_total",
+        "counter",
+        "Frames written to the spool, one a partition and commit: `synced`, or `failed` with the disk.",
+        "`failed` grows: the disk is full, read-only or broken; requests were not answered from it.",
+        (("result", ("synced", "failed")),),
+    ),
+    Metric(
+        "sluicegate_spool_set_aside_total",
+        "counter",
+        "Frames found in the spool that cannot be read; each may have held several records, and each start counts them again.",
+        "Look at the disk; the log names the directory. What they held was acknowledged: keep the directory.",
+    ),
+    Metric(
         "sluicegate_tokens_total",
         "counter",
         "Bearer tokens looked at: found in the cache, verified, or refused.",
@@ -276,8 +331,8 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
     Metric(
         "sluicegate_room_reason",
         "gauge",
-        "Why the door has this rate: 0 paused, 1 told, 2 acks-stopped, 3 overload, 4 lag-unknown, 5 climbing, 6 floor, 7 ceiling, 8 consumption, 9 closed.",
-        "2: look at Kafka; 3: add workers; 4: is room.consumer_group right, and does it commit?  6: downstream takes less than room.floor_per_s.",
+        "Why the door has this rate: 0 paused, 1 told, 2 acks-stopped, 3 overload, 4 lag-unknown, 5 climbing, 6 floor, 7 ceiling, 8 consumption, 9 closed, 10 spool-filling.",
+        "2 and 10: look at Kafka; 3: add workers; 4: is room.consumer_group right, and does it commit?  6: downstream takes less than room.floor_per_s.",
         is_supervisors=True,
     ),
     Metric(

@@ -88,8 +88,8 @@ class DiskSpool:
 
     @property
     def reason(self) -> Reason:
-        if self._commits.why_not:
-            return "failed"
+        if why := self._commits.why_not:
+            return "closed" if why == "closed" else "failed"
         return "ok" if self._books.has_room(_ROOM_BYTES, "") else "full"
 
     @property

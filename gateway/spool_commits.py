@@ -82,9 +82,9 @@ class Commits:
     @property
     def why_not(self) -> str:
         """What is wrong with the disk, or with us; empty where it takes what the bound allows."""
-        if self._is_closed:
+        if self._is_closed or not (self._is_recovered or self._is_failed):
             return "closed"
-        return "the disk failed" if self._is_failed or not self._is_recovered else ""
+        return "the disk failed" if self._is_failed else ""
 
     # Start and stop
 

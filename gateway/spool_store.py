@@ -14,8 +14,8 @@ from typing import Literal, Protocol
 
 from gateway.core.event import Record
 
-Reason = Literal["ok", "full", "failed"]
-"""Why nothing can be appended: its bytes are used up, or the disk does not take them.  "ok" where it can."""
+Reason = Literal["ok", "full", "failed", "closed"]
+"""Why nothing can be appended: its bytes are used up, the disk does not take them, or it is not open (yet, or any more).  "ok" where it can."""
 
 
 class Spool(Protocol):
@@ -93,6 +93,18 @@ class Spool(Protocol):
     @property
     def oldest_s(self) -> float:
         """How long ago the oldest that waits was received; 0 where none waits."""
+
+    @property
+    def frames_synced(self) -> int:
+        """How many commits made durable, since this process began; a frame is one partition's share of a commit."""
+
+    @property
+    def frames_failed(self) -> int:
+        """How many were written and not synced: their requests were not answered from it."""
+
+    @property
+    def frames_set_aside(self) -> int:
+        """How many were found that cannot be read; those of before this process began among them, again at each start."""
 
     @property
     def watermark(self) -> int:

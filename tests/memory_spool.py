@@ -58,6 +58,9 @@ class MemorySpool:
         self.rejected: list[tuple[int, Record]] = []
         self.appends: list[list[str]] = []  # the event ids of every append, in order
         self.now_s = 0.0
+        self.frames_synced = 0
+        self.frames_failed = 0
+        self.frames_set_aside = 0  # what is in memory can always be read
         self._reserved_for = reserved_for
         self._kept = self.shelf.setdefault(directory, Kept())
         self._entries: dict[int, tuple[Lane, Record]] = dict(self._kept.records)
@@ -198,7 +201,9 @@ class MemorySpool:
 
     @property
     def reason(self) -> Reason:
-        return "failed" if self.is_broken or not self._is_open else "full" if self._is_full(1) else "ok"
+        if not self._is_open:
+            return "closed"
+        return "failed" if self.is_broken else "full" if self._is_full(1) else "ok"
 
     @property
     def size_bytes(self) -> int:
@@ -232,6 +237,9 @@ class MemorySpool:
                 await asyncio.sleep(self.latency_s)
             await self._running.wait()
             is_failed, self.fail_writes = self.fail_writes > 0, max(self.fail_writes - 1, 0)
+            lanes = len({one.lane for one in frame})
+            self.frames_failed += lanes * is_failed
+            self.frames_synced += lanes * (not is_failed)
             for one in frame:
                 first, self._kept.next = self._kept.next, self._kept.next + len(one.records)
                 entries = {sequence: (one.lane, record) for sequence, record in enumerate(one.records, first)}

@@ -56,6 +56,7 @@ LAYERS: Final = (
         "sightings",
         "signfile",
         "spool_tasks",
+        "spool_gauges",
         "openapi.pages",
         "probes",
         "watch",

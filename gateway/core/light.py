@@ -44,12 +44,17 @@ REASONS: Final = (
     Reason("room-ok", Colour.GREEN, "keeping the line"),
     Reason("room-away", Colour.AMBER, "the line's Redis does not answer: places are told from memory, the door runs at its share"),
     Reason("no-room", Colour.GREY, "no waiting room is configured"),
-    Reason("no-spool", Colour.GREY, "there is no spool yet: what Kafka does not take in time is refused"),
+    Reason("no-spool", Colour.GREY, "spool.enabled is false: what Kafka does not take in time is refused"),
     Reason("workers-ok", Colour.GREEN, "all serve"),
     Reason("workers-starting", Colour.AMBER, "not all serve yet"),
     Reason("worker-ended", Colour.AMBER, "a worker ended a moment ago; another takes its place"),
     Reason("worker-silent", Colour.AMBER, "a worker does not beat: it hangs, or its core is full"),
     Reason("no-worker", Colour.RED, "no worker answers"),
+    Reason("spool-ok", Colour.GREEN, "takes records, and none waits for Kafka"),
+    Reason("spool-used", Colour.AMBER, "records wait for Kafka on this machine's disk"),
+    Reason("spool-aside", Colour.RED, "records that Kafka refuses for good, or that cannot be read, stay in it and are not replayed"),
+    Reason("spool-full", Colour.RED, "its bytes are used up: what Kafka does not take in time is refused"),
+    Reason("spool-failed", Colour.RED, "its disk does not take records: what Kafka does not take in time is refused"),
 )
 
 INDEX: Final = {reason.code: index for index, reason in enumerate(REASONS)}

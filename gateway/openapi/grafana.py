@@ -31,6 +31,7 @@ _COLOURS: Final = {
     "serving": "green",
     "draining": "blue",
     "acks-stopped": "red",
+    "spool-filling": "red",
     "overload": "red",
     "lag-unknown": "orange",
     "floor": "orange",
@@ -145,6 +146,21 @@ QUESTIONS: Final[Mapping[str, tuple[Panel, ...]]] = {
             "s",
         ),
         Panel("Oldest unacknowledged batch", ("unacked_age_seconds",), (Line(largest("unacked_age_seconds", "instance"), "{{instance}}"),), "s"),
+        Panel(
+            "The fullest spool, of what it may take",
+            ("spool_bytes", "spool_bytes_max"),
+            (Line(f"max by (instance) ({at('spool_bytes')} / ({at('spool_bytes_max')} > 0))", "{{instance}}"),),
+            "percentunit",
+        ),
+        Panel(
+            "Records in the spool",
+            ("spool_records", "spool_aside_records"),
+            (
+                Line(f"sum by (instance) ({at('spool_records')})", "{{instance}} wait"),
+                Line(f"sum by (instance) ({at('spool_aside_records')}) > 0", "{{instance}} aside"),
+            ),
+        ),
+        Panel("The oldest record in the spool", ("spool_oldest_seconds",), (Line(largest("spool_oldest_seconds", "instance"), "{{instance}}"),), "s"),
         Panel("Sign-ups that downstream has not consumed", ("room_consumer_lag",), (Line(largest("room_consumer_lag"), "lag"),)),
         Panel("How late event loops run", ("loop_lag_seconds",), (Line(largest("loop_lag_seconds", "instance, worker"), "{{instance}} {{worker}}"),), "s"),
         Panel(

@@ -205,11 +205,30 @@ async def test_close_makes_durable_what_was_appended(examinee: Examinee) -> None
     assert len(await future) == 3
     with pytest.raises(SpoolFailed):
         spool.append("syncs", 0, some(0, 1))
-    assert spool.reason == "failed"
+    assert (spool.reason, spool.is_open) == ("closed", False)
     again = examinee.make("0")
     await again.open()
     assert again.waiting() == {("syncs", 0): 3}
     await again.close()
+
+
+async def test_before_it_is_open_it_is_closed_and_has_not_failed(examinee: Examinee) -> None:
+    """A start that recovers a long backlog is no disk that fails."""
+    spool = examinee.make("0")
+    assert (spool.reason, spool.is_open, spool.takes("signups")) == ("closed", False, False)
+    await spool.open()
+    assert spool.reason == "ok"
+    await spool.close()
+
+
+async def test_frames_are_counted_once_each(spool: Spool) -> None:
+    """A frame is one partition's share of a commit."""
+    assert (spool.frames_synced, spool.frames_failed, spool.frames_set_aside) == (0, 0, 0)
+    await spool.append("syncs", 0, some(0, 3))
+    await spool.append("syncs", 0, some(3, 1))
+    assert spool.frames_synced == 2
+    await asyncio.gather(spool.append("syncs", 0, some(4, 1)), spool.append("syncs", 1, some(5, 1)))
+    assert (spool.frames_synced, spool.frames_failed, spool.frames_set_aside) == (4, 0, 0)
 
 
 async def test_one_directory_has_one_process(examinee: Examinee) -> None:

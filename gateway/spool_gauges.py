@@ -1,0 +1,77 @@
+"""A worker's spool on the board: its light and why, how much waits, what its disk did.
+
+Decided here: which reason of core/light.py a spool's state is.  The worst thing first:
+
+    closed              not-asked    grey: it recovers, or its worker drains
+    failed              spool-failed red
+    full                spool-full   red
+    records put aside   spool-aside  red
+    records wait        spool-used   amber
+    otherwise           spool-ok     green
+
+A copy that is there at one look and gone at the next was insurance for a batch on its way: Kafka took it, and nobody has to look.
+"""
+
+from typing import Final
+
+from gateway.board import Slot
+from gateway.core.light import INDEX, REASONS
+from gateway.spool_store import Reason, Spool
+
+
+def reason_of(state: Reason, waiting: int, aside: int) -> str:
+    """The code of the light's reason.  Args: waiting: records that waited at the look before too."""
+    match state:
+        case "closed":
+            return "not-asked"
+        case "failed" | "full":
+            return f"spool-{state}"
+        case "ok":
+            return "spool-aside" if aside else "spool-used" if waiting else "spool-ok"
+
+
+class SpoolGauges:
+    """Copies a spool's figures to a worker's slot.
+
+    Args:
+        spool: None where it is switched off.
+        bytes_max: the setting's.
+    """
+
+    def __init__(self, spool: Spool | None, bytes_max: int, slot: Slot) -> None:
+        self._spool = spool
+        self._bytes_max = bytes_max
+        self._waited = 0  # records, at the look before
+        self._gauges = {name: slot.gauge(f"sluicegate_{name}") for name in _NAMES}
+        frames = slot.counters_by("sluicegate_spool_frames_total")
+        self._counters = (frames["synced"], frames["failed"], slot.counter("sluicegate_spool_set_aside_total"))
+        self._counted = (0, 0, 0)
+
+    def show(self) -> None:
+        """As it is now.  Called twice a second."""
+        if self._spool is None:
+            self._light("no-spool")
+            return
+        waiting, aside = sum(self._spool.waiting().values()), self._spool.records_aside
+        self._light(reason_of(self._spool.reason, min(waiting, self._waited), aside))
+        self._waited = waiting
+        self._gauges["spool_bytes"].set(self._spool.size_bytes)
+        self._gauges["spool_bytes_max"].set(self._bytes_max)
+        self._gauges["spool_records"].set(waiting)
+        self._gauges["spool_aside_records"].set(aside)
+        self._gauges["spool_oldest_seconds"].set(self._spool.oldest_s)
+        self._count(self._spool)
+
+    def _light(self, code: str) -> None:
+        self._gauges["spool_reason"].set(INDEX[code])
+        self._gauges["spool_light"].set(REASONS[INDEX[code]].colour)
+
+    def _count(self, spool: Spool) -> None:
+        """The board's counters outlive the worker, the spool's begin with it."""
+        now = (spool.frames_synced, spool.frames_failed, spool.frames_set_aside)
+        for counter, count, before in zip(self._counters, now, self._counted, strict=True):
+            counter.add(count - before)
+        self._counted = now
+
+
+_NAMES: Final = ("spool_light", "spool_reason", "spool_bytes", "spool_bytes_max", "spool_records", "spool_aside_records", "spool_oldest_seconds")
