@@ -220,7 +220,7 @@ class Pacer:
         acts, settings = self._acts, self._settings
         orders = Orders(settings.floor_per_s, settings.ceiling_per_s, acts.told_per_s, acts.is_paused, acts.is_closed)
         load = self._watch.look(self._clock.monotonic_s())
-        pace = next_pace(self._policy, orders, sign.pace, sign.at_us, self._reading, acks_stopped=load.acks_stopped, sheds=load.sheds)
+        pace = next_pace(self._policy, orders, sign.pace, sign.at_us, self._reading, **load._asdict())
         if pace != sign.pace and await self._ask(lambda: self._store.set_pace(pace, sign.pace.changed_us)):
             self._changes.add()
             if pace.reason is not sign.pace.reason:

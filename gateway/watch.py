@@ -1,18 +1,35 @@
-"""What the workers' board says of Kafka and of overload, for the pace of the door.
+"""What the workers' board says of Kafka, of the spool and of overload, for the pace of the door.
 
-Decided here: when acknowledgements have stopped, and when people who came through the door are refused
-behind it; from all workers of this machine together, a second at a time.  What follows is decided in core/pace.py.
+Decided here: when acknowledgements have stopped, when the spool fills, and when people who came through the door are
+refused behind it; from all workers of this machine together, a second at a time.  What follows is decided in core/pace.py.
+
+The spool fills where one of these holds:
+
+    little is left     FULL_SHARE of its bytes are used: whoever is let in now may find no room for the form in ten minutes
+    much of it stays   for WINDOW_S records became more by STAYS_SHARE of those that were taken.  Neither downstream's lag
+                       nor its consumption shows them, so the law of the pace would take them for people who never came,
+                       and open the door further
+
+Not the bytes alone: eight gigabytes last for a night, in which the door would stand open in front of a Kafka that takes half.
+Not the growth alone: one failing partition of 24 keeps one person of 24 waiting, and is no reason to shut out the others.
+And not what is younger than WINDOW_S: copies are made as insurance for a batch that is late, and go when it arrives.
+While the backlog of an outage gets smaller the spool does not fill, however much waits: replay does not need the door shut.
 
 Pure but for the board, which is memory; `now_s` comes in.
 """
 
+from collections import deque
 from typing import Final, NamedTuple
 
-from gateway.board import Board
+from gateway.board import Board, Slot
 from gateway.core.light import REASONS, Colour
+from gateway.metrics import TOPICS
 
 _JUDGED_S: Final = 0.5  # less shows no ack of a Kafka that is only slow
 _SERVING: Final = 2  # of sluicegate_worker_state; who only starts has asked nobody yet
+FULL_SHARE: Final = 0.7  # as SluicegateSpoolFilling says; an hour of 200 a second takes a fourteenth
+STAYS_SHARE: Final = 0.25  # twice what one failing partition of eight keeps
+WINDOW_S: Final = 5.0  # deliver.timeout_ms: after that no copy is of a batch still in flight
 
 
 class Totals(NamedTuple):
@@ -24,17 +41,39 @@ class Totals(NamedTuple):
     refused: int  # sign-ups, by overload, ever; a rush of joins is the line's own work, and no reason to shut the door
 
 
+class Spooled(NamedTuple):
+    """All workers' spools together, at one instant."""
+
+    serving: int  # workers
+    bytes: float
+    bytes_max: float  # 0 where there is none
+    records: float  # that wait
+    oldest_s: float
+    taken: int  # events answered with success, ever
+
+
 class Load(NamedTuple):
-    """What follows from two of them."""
+    """What follows from two of them: next_pace's, by name."""
 
     acks_stopped: bool = False
     sheds: bool = False
+    spool_fills: bool = False
 
 
 def load_of(before: Totals, now: Totals) -> Load:
     """Acks stopped where every worker stalls, or one does and none shows an ack: the others may have had nothing to send."""
     acks_stopped = now.stalled > 0 and (now.stalled == now.serving or now.acked == before.acked)
     return Load(acks_stopped, now.refused > before.refused)
+
+
+def fills(before: Spooled, now: Spooled) -> bool:
+    """Whether the spool fills.  Args: before: WINDOW_S ago, or as long as it was watched."""
+    if now.bytes_max and now.bytes >= FULL_SHARE * now.bytes_max:
+        return True
+    if now.oldest_s < WINDOW_S or now.serving != before.serving:
+        return False  # insurance; or a worker began or ended, and what its directory holds came or went with it
+    grown = now.records - before.records
+    return grown > 0 and grown >= STAYS_SHARE * (now.taken - before.taken)
 
 
 class Watch:
@@ -44,6 +83,7 @@ class Watch:
         self._slots = board.slots[:-1]
         self._stall_s = stall_s
         self._before: Totals | None = None
+        self._spooled: deque[tuple[float, Spooled]] = deque()  # from WINDOW_S ago on
         self._looked_s = 0.0
         self._load = Load()
 
@@ -53,11 +93,38 @@ class Watch:
             return self._load
         now = self._totals()
         self._load = load_of(self._before, now) if self._before is not None else Load()
+        self._load = self._load._replace(spool_fills=self._fills(now_s))
         self._before, self._looked_s = now, now_s
         return self._load
 
+    def _fills(self, now_s: float) -> bool:
+        self._spooled.append((now_s, self._in_spools()))
+        while len(self._spooled) > 1 and self._spooled[1][0] <= now_s - WINDOW_S:
+            self._spooled.popleft()
+        return fills(self._spooled[0][1], self._spooled[-1][1])
+
+    def _serving(self) -> list[Slot]:
+        return [slot for slot in self._slots if slot.gauge("sluicegate_worker_state").value >= _SERVING]
+
+    def _in_spools(self) -> Spooled:
+        def each(name: str) -> list[float]:
+            return [slot.gauge(f"sluicegate_{name}").value for slot in serving]
+
+        serving = self._serving()
+        taken = [
+            slot.counter("sluicegate_events_total", topic, outcome).value for slot in self._slots for topic in TOPICS for outcome in ("durable", "spooled")
+        ]
+        return Spooled(
+            len(serving),
+            sum(each("spool_bytes")),
+            sum(each("spool_bytes_max")),
+            sum(each("spool_records")),
+            max(each("spool_oldest_seconds"), default=0.0),
+            sum(taken),
+        )
+
     def _totals(self) -> Totals:
-        serving = [slot for slot in self._slots if slot.gauge("sluicegate_worker_state").value >= _SERVING]
+        serving = self._serving()
         is_red = [REASONS[int(slot.gauge("sluicegate_kafka_reason").value)].colour is Colour.RED for slot in serving]
         is_late = [slot.gauge("sluicegate_unacked_age_seconds").value > self._stall_s for slot in serving]
         batches = [slot.counters_by("sluicegate_kafka_batches_total") for slot in self._slots]

@@ -142,6 +142,22 @@ async def test_what_downstream_takes_sets_the_rate(machine: Machine) -> None:
     assert (machine.pace.rate_per_s, machine.pace.reason) == (before, Reason.LAG_UNKNOWN)
 
 
+async def test_a_spool_that_fills_cuts_the_rate_each_second(machine: Machine) -> None:
+    await machine.seconds(2)
+    await machine.pacer.say(Change("r", 800.0), "t")
+    await machine.seconds(2)
+    await machine.pacer.say(Change("r", None), "t")
+    for slot in machine.board.slots[:-1]:
+        slot.gauge("sluicegate_spool_bytes_max").set(1_000_000)
+        slot.gauge("sluicegate_spool_bytes").set(700_000)
+    await machine.seconds(1)
+    assert (machine.pace.rate_per_s, machine.pace.reason) == (400.0, Reason.SPOOL_FILLING)
+    for slot in machine.board.slots[:-1]:
+        slot.gauge("sluicegate_spool_bytes").set(600_000)
+    await machine.seconds(1)
+    assert machine.pace.reason is not Reason.SPOOL_FILLING
+
+
 async def test_stopped_acks_cut_the_rate_each_second_and_overload_a_little(machine: Machine) -> None:
     await machine.seconds(2)
     await machine.pacer.say(Change("r", 800.0), "t")

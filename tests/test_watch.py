@@ -1,10 +1,10 @@
-"""When acks have stopped and people are refused, from all workers together."""
+"""When acks have stopped, the spool fills and people are refused, from all workers together."""
 
 import pytest
 
 from gateway.board import Board
 from gateway.core.light import INDEX
-from gateway.watch import Load, Totals, Watch, load_of
+from gateway.watch import Load, Spooled, Totals, Watch, fills, load_of
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,58 @@ def test_the_board_is_judged_over_a_second() -> None:
     second.gauge("sluicegate_kafka_reason").set(INDEX["topic-missing"])
     second.counter("sluicegate_kafka_batches_total", "acked").add()
     assert watch.look(3.0) == Load(acks_stopped=True)
+
+
+EMPTY = Spooled(serving=2, bytes=4_096, bytes_max=1_000_000, records=0, oldest_s=0, taken=1_000)
+HELD = EMPTY._replace(bytes=200_000, records=1_000, oldest_s=60)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "want"),
+    [
+        (EMPTY, EMPTY, False),
+        # Little is left, whatever else.
+        (HELD, HELD._replace(bytes=700_000, taken=2_000), True),
+        (HELD, HELD._replace(bytes=699_999, taken=2_000), False),
+        (HELD._replace(bytes=900_000), HELD._replace(bytes=800_000, records=500), True),
+        (EMPTY, EMPTY._replace(bytes=0, bytes_max=0), False),  # there is none
+        # Of 1,000 taken so many stay.
+        (HELD, HELD._replace(records=2_000, taken=2_000), True),
+        (HELD, HELD._replace(records=1_250, taken=2_000), True),
+        (HELD, HELD._replace(records=1_249, taken=2_000), False),
+        (HELD, HELD._replace(records=1_042, taken=2_000), False),  # one partition of 24 fails
+        # An outage is over: it gets smaller, or nothing comes.
+        (HELD, HELD._replace(records=900, taken=2_000), False),
+        (HELD, HELD, False),
+        (HELD, HELD._replace(records=1_001), True),  # nothing was taken by Kafka or us, and there is more: from where does not matter
+        # Insurance for batches that are late.
+        (EMPTY, EMPTY._replace(records=500, oldest_s=4.9, taken=1_500), False),
+        (EMPTY, EMPTY._replace(records=500, oldest_s=5.0, taken=1_500), True),
+        # A worker began with what its directory held, or ended.
+        (HELD._replace(serving=1), HELD._replace(records=9_000, taken=1_100), False),
+    ],
+)
+def test_the_spool_fills(before: Spooled, now: Spooled, want: bool) -> None:
+    assert fills(before, now) is want
+
+
+def test_the_spool_is_watched_over_five_seconds_in_all_workers_that_serve() -> None:
+    board = Board.create(workers=3)
+    for slot in board.slots[:2]:
+        slot.gauge("sluicegate_worker_state").set(2)
+        slot.gauge("sluicegate_spool_bytes_max").set(1e9)
+    first, second, starting, _ = board.slots
+    starting.gauge("sluicegate_spool_records").set(1e6)
+    watch = Watch(board, stall_s=1.0)
+
+    def second_of(records: float, kept: int, at_s: float) -> bool:
+        first.gauge("sluicegate_spool_records").set(records)
+        second.gauge("sluicegate_spool_oldest_seconds").set(60.0)
+        first.counter("sluicegate_events_total", "syncs", "durable").add(100 - kept)
+        second.counter("sluicegate_events_total", "signups", "spooled").add(kept)
+        return watch.look(at_s).spool_fills
+
+    assert not second_of(0, 0, 0.0)
+    assert [second_of(40.0 * at_s, 40, at_s) for at_s in range(1, 6)] == [True] * 5
+    # One second alone does not end it, and five of which none grows do.
+    assert [second_of(200.0, 0, at_s) for at_s in range(6, 11)] == [True, False, False, False, False]

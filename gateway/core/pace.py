@@ -24,6 +24,7 @@ The first of these that holds:
     closed, paused the operator's states; the rate stays as it was, for when they end
     told           the operator's rate.  Nothing cuts it: who tells it answers for it
     acks-stopped   halved each second, down to the floor: nothing behind the door is kept just now
+    spool-filling  the same: what comes stays on our own disks, where neither the lag nor downstream shows it
     overload       four fifths each second: who came through the door is refused behind it
     lag-unknown    held
     climbing, floor, ceiling, consumption      the law, at most a tenth more each second
@@ -68,7 +69,8 @@ class Reason(Enum):
     FLOOR = "floor"  # downstream takes less than the operator's least
     CEILING = "ceiling"  # downstream would take more than the operator's most
     CONSUMPTION = "consumption"
-    CLOSED = "closed"  # the last: a gauge tells each by its number
+    CLOSED = "closed"
+    SPOOL_FILLING = "spool-filling"  # a gauge tells each by its number: only ever appended to
 
 
 class Policy(NamedTuple):
@@ -82,7 +84,7 @@ class Policy(NamedTuple):
     change_s: float = 1.0  # the room keeps its last 8 changes, and holds reach 2.5 s ahead
     change_min: float = 0.02  # of the rate: less is the noise of counters, and each change costs every worker a correction
     rise_max: float = 1.1  # per second: from 10/s to 200/s in half a minute, half of a form
-    acks_factor: float = 0.5  # per second: a stall of one costs half for seven, one that lasts is at the floor in five
+    acks_factor: float = 0.5  # per second, of a spool that fills too: a stall of one costs half for seven, one that lasts is at the floor in five
     overload_factor: float = 0.8  # per second: a core that is busy for one costs a fifth
 
 
@@ -139,7 +141,16 @@ def feed_forward(policy: Policy, reading: Reading, _rate_per_s: float) -> float:
 
 
 def next_pace(
-    policy: Policy, orders: Orders, pace: Pace, now_us: int, reading: Reading | None, *, acks_stopped: bool, sheds: bool, law: Law = feed_forward
+    policy: Policy,
+    orders: Orders,
+    pace: Pace,
+    now_us: int,
+    reading: Reading | None,
+    *,
+    acks_stopped: bool,
+    sheds: bool,
+    spool_fills: bool = False,
+    law: Law = feed_forward,
 ) -> Pace:
     """The pace from now on; the same object where nothing changes.
 
@@ -147,7 +158,8 @@ def next_pace(
 
     Args:
         reading: the newest there is, of any age; None where there never was one.
-        acks_stopped: Kafka acknowledges nothing, or the spool fills; from the sum of all workers.
+        acks_stopped: Kafka acknowledges nothing; from the sum of all workers, as the others.
+        spool_fills: what comes stays on disk (watch.fills); False where there is none.
         sheds: overload refuses sign-ups or joins (syncs stand before them: theirs is no reason).
     """
     assert 0 < orders.floor_per_s <= orders.ceiling_per_s, orders  # config and the operator's call refuse others
@@ -159,8 +171,18 @@ def next_pace(
         return pace._replace(since_us=min(pace.since_us, now_us), changed_us=now_us)
     if waited_us < policy.change_s * SECOND_US:
         return pace
-    rate_per_s, reason = _wanted(policy, orders, pace.rate_per_s, _fresh(policy, reading, now_us), law, acks_stopped=acks_stopped, sheds=sheds)
+    cut = _cut(policy, acks_stopped=acks_stopped, spool_fills=spool_fills, sheds=sheds)
+    rate_per_s, reason = _wanted(policy, orders, pace.rate_per_s, _fresh(policy, reading, now_us), law, cut)
     return _changed(pace, rate_per_s, reason, now_us)
+
+
+def _cut(policy: Policy, *, acks_stopped: bool, spool_fills: bool, sheds: bool) -> tuple[float, Reason] | None:
+    """What is left of the rate after a second, and why; None where nothing cuts it."""
+    if acks_stopped:
+        return policy.acks_factor, Reason.ACKS_STOPPED
+    if spool_fills:
+        return policy.acks_factor, Reason.SPOOL_FILLING
+    return (policy.overload_factor, Reason.OVERLOAD) if sheds else None
 
 
 def _changed(pace: Pace, rate_per_s: float, reason: Reason, now_us: int) -> Pace:
@@ -174,13 +196,12 @@ def _fresh(policy: Policy, reading: Reading | None, now_us: int) -> Reading | No
     return reading if reading and abs(now_us - reading.at_us) <= policy.stale_s * SECOND_US else None
 
 
-def _wanted(policy: Policy, orders: Orders, rate_per_s: float, reading: Reading | None, law: Law, *, acks_stopped: bool, sheds: bool) -> tuple[float, Reason]:
+def _wanted(policy: Policy, orders: Orders, rate_per_s: float, reading: Reading | None, law: Law, cut: tuple[float, Reason] | None) -> tuple[float, Reason]:
     if orders.told_per_s is not None:
         return orders.kept(orders.told_per_s), Reason.TOLD
-    if acks_stopped:
-        return orders.kept(rate_per_s * policy.acks_factor), Reason.ACKS_STOPPED
-    if sheds:
-        return orders.kept(rate_per_s * policy.overload_factor), Reason.OVERLOAD
+    if cut is not None:
+        factor, reason = cut
+        return orders.kept(rate_per_s * factor), reason
     if reading is None:
         return orders.kept(rate_per_s), Reason.LAG_UNKNOWN
     return _lawful(policy, orders, rate_per_s, law(policy, reading, rate_per_s))

@@ -48,10 +48,11 @@ class Call(NamedTuple):
     reading: Reading | None  # its time is in seconds before or after the call
     acks_stopped: bool
     sheds: bool
+    spool_fills: bool = False
 
 
 steps_us = st.one_of(st.integers(0, 3 * SECOND_US), st.integers(-(10**9), 10**9))
-histories = st.lists(st.builds(Call, steps_us, readings, st.booleans(), st.booleans()), max_size=40)
+histories = st.lists(st.builds(Call, steps_us, readings, st.booleans(), st.booleans(), st.booleans()), max_size=40)
 
 
 def play(given_orders: Orders, history: list[Call]) -> list[tuple[int, Pace]]:
@@ -61,7 +62,7 @@ def play(given_orders: Orders, history: list[Call]) -> list[tuple[int, Pace]]:
     for call in history:
         now_us += call.step_us
         reading = call.reading and call.reading._replace(at_us=now_us + call.reading.at_us * SECOND_US)
-        pace = next_pace(POLICY, given_orders, pace, now_us, reading, acks_stopped=call.acks_stopped, sheds=call.sheds)
+        pace = next_pace(POLICY, given_orders, pace, now_us, reading, acks_stopped=call.acks_stopped, sheds=call.sheds, spool_fills=call.spool_fills)
         seen.append((now_us, pace))
     return seen
 
@@ -75,11 +76,12 @@ def paced(
     after_s: float = 0.0,
     acks: bool = False,
     sheds: bool = False,
+    fills: bool = False,
 ) -> tuple[float, Reason]:
     """The next rate and its reason."""
     now_us = AT_US + int(after_s * SECOND_US)
     seen = reading and reading._replace(at_us=now_us - int(age_s * SECOND_US))
-    found = next_pace(POLICY, given_orders, pace, now_us, seen, acks_stopped=acks, sheds=sheds)
+    found = next_pace(POLICY, given_orders, pace, now_us, seen, acks_stopped=acks, sheds=sheds, spool_fills=fills)
     return round(found.rate_per_s, 6), found.reason
 
 
@@ -126,7 +128,7 @@ def test_reasons_keep_their_numbers() -> None:
     """A gauge tells each by its number, and boards and dashboards outlive a version: a new one is the last."""
     assert [reason.value for reason in Reason] == [
         *("paused", "told", "acks-stopped", "overload", "lag-unknown", "climbing", "floor", "ceiling", "consumption"),
-        "closed",
+        *("closed", "spool-filling"),
     ]
 
 
@@ -145,12 +147,13 @@ def is_so(pace: Pace, before: Pace, call: Call, given_orders: Orders) -> bool:
         Reason.PAUSED: given_orders.is_paused and not given_orders.is_closed and pace.rate_per_s == before.rate_per_s,
         Reason.TOLD: given_orders.told_per_s is not None,
         Reason.ACKS_STOPPED: call.acks_stopped,
-        Reason.OVERLOAD: call.sheds and not call.acks_stopped,
+        Reason.SPOOL_FILLING: call.spool_fills and not call.acks_stopped,
+        Reason.OVERLOAD: call.sheds and not (call.acks_stopped or call.spool_fills),
         Reason.LAG_UNKNOWN: call.reading is None or abs(call.reading.at_us) > POLICY.stale_s,
         Reason.FLOOR: pace.rate_per_s == given_orders.floor_per_s,
         Reason.CEILING: pace.rate_per_s == given_orders.ceiling_per_s,
         Reason.CLIMBING: before.rate_per_s < pace.rate_per_s <= before.rate_per_s * POLICY.rise_max,
-        Reason.CONSUMPTION: call.reading is not None and not (call.acks_stopped or call.sheds),
+        Reason.CONSUMPTION: call.reading is not None and not (call.acks_stopped or call.spool_fills or call.sheds),
     }[pace.reason]
 
 
@@ -194,6 +197,10 @@ def test_a_longer_lag_never_opens_the_door_wider(takes_per_s: float, lag: float,
         ({"acks": True}, (125.0, Reason.ACKS_STOPPED)),
         ({"acks": True, "sheds": True, "reading": None}, (125.0, Reason.ACKS_STOPPED)),  # the faster cut
         ({"acks": True, "pace": STEADY._replace(rate_per_s=12.0)}, (10.0, Reason.ACKS_STOPPED)),
+        ({"fills": True}, (125.0, Reason.SPOOL_FILLING)),
+        ({"fills": True, "sheds": True}, (125.0, Reason.SPOOL_FILLING)),
+        ({"fills": True, "acks": True}, (125.0, Reason.ACKS_STOPPED)),  # what fills it has the name
+        ({"fills": True, "given_orders": ORDERS._replace(told_per_s=120.0)}, (120.0, Reason.TOLD)),
         ({"sheds": True}, (200.0, Reason.OVERLOAD)),
         ({"given_orders": ORDERS._replace(told_per_s=120.0)}, (120.0, Reason.TOLD)),
         ({"given_orders": ORDERS._replace(told_per_s=120.0), "acks": True, "reading": None}, (120.0, Reason.TOLD)),

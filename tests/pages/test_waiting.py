@@ -135,7 +135,7 @@ def test_a_rise_is_explained_as_far_as_we_have_words(reason: str) -> None:
     read = Reader(page(view("en", reason=reason)))
     assert (ENGLISH["why"] in read.seen) == bool(reason)
     assert (ENGLISH["why_told"] in read.seen) == (reason == "told")
-    assert (ENGLISH["why_slow"] in read.seen) == (reason in {"acks-stopped", "overload", "floor", "consumption"})
+    assert (ENGLISH["why_slow"] in read.seen) == (reason in {"acks-stopped", "spool-filling", "overload", "floor", "consumption"})
 
 
 def test_every_reason_the_page_knows_exists() -> None:
