@@ -98,7 +98,8 @@ def summary(frame: Frame, name: str) -> Machine:
     """What a frame says to other machines' screens."""
     able = sum(one.state == "serving" for one in frame.workers)
     colours = {light: shown.colour for light, shown in frame.lights.items() if shown.colour in ("amber", "red")}
-    return Machine(name, 0, frame.ready, able, len(frame.workers), frame.traffic.accepted_per_s, frame.traffic.refused_per_s, frame.ack.p99_ms, colours)
+    rates, kept = frame.traffic, frame.spool.records if frame.spool else 0
+    return Machine(name, 0, frame.ready, able, len(frame.workers), rates.accepted_per_s, rates.refused_per_s, frame.ack.p99_ms, colours, kept)
 
 
 def heard(told: Sequence[tuple[int, bytes]]) -> list[Machine]:

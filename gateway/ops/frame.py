@@ -94,6 +94,19 @@ class Unacked(Struct, frozen=True):
     bytes: int
 
 
+class SpoolNumbers(Struct, frozen=True):
+    """What this machine's disk holds for Kafka, of all its workers together."""
+
+    bytes: int
+    bytes_max: int
+    fullest: float  # the fullest worker's share of what it may take: it alone refuses when that is 1
+    records: int  # that wait for Kafka
+    aside: int  # that are not replayed
+    oldest_s: float  # how long ago the oldest that waits was received
+    replayed_per_s: float
+    left_s: float | None  # until none waits, as the last seconds went; null where they do not get fewer
+
+
 class Objective(Struct, frozen=True):
     """How fast an error budget burns: 1 spends exactly all of it; null: nothing was asked."""
 
@@ -128,7 +141,7 @@ class SupervisorNumbers(Struct, frozen=True):
     memory_mb: float
 
 
-class Machine(Struct, frozen=True):
+class Machine(Struct, frozen=True, omit_defaults=True):
     """Another machine of the fleet, as it said itself `age_ms` ago."""
 
     name: str
@@ -140,6 +153,7 @@ class Machine(Struct, frozen=True):
     refused_per_s: float
     p99_ms: float | None  # until Kafka acknowledged
     lights: dict[str, str]  # dependency → colour, of those that are amber or red
+    spool_records: int = 0  # that wait for Kafka on its disk; nothing is said of none
 
 
 class Frame(Struct, frozen=True):
@@ -157,6 +171,7 @@ class Frame(Struct, frozen=True):
     traffic: Traffic
     ack: Ack
     unacked: Unacked
+    spool: SpoolNumbers | None  # null where it is switched off
     slo: Slo
     loop_lag_ms: float  # the worst worker's
     workers: list[WorkerNumbers]
@@ -181,6 +196,7 @@ POINT: Final = (
     "traffic.shed_per_s",
     "ack.p99_ms",
     "loop_lag_ms",
+    "spool.records",
 )
 
 Point = tuple[int | float | None, ...]

@@ -1,7 +1,7 @@
 """What the screen's charts remember: a point a second for an hour, one every ten seconds for a day.
 
-Pure.  In memory and no further: Prometheus keeps more for those who want it.  12,000 points of twelve numbers
-are about 5 MB at most.
+Pure.  In memory and no further: Prometheus keeps more for those who want it.  12,000 points of thirteen numbers
+are about 6 MB at most.
 """
 
 from collections import deque

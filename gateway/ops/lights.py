@@ -25,7 +25,7 @@ def lights(reading: Reading) -> Lights:
         "kafka": worst([*(gauges.kafka_reason for gauges in speaking), INDEX[reading.probed.kafka]]),
         "redis": worst([*(gauges.redis_reason for gauges in speaking), INDEX[reading.probed.redis]]),
         "room": REASONS[INDEX[_room(reading)]],
-        "spool": REASONS[INDEX["no-spool"]],
+        "spool": worst(gauges.spool.reason for gauges in speaking),
     }
 
 

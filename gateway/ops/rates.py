@@ -30,6 +30,7 @@ _REQUESTS: Final = "sluicegate_requests_total"
 _REFUSALS: Final = "sluicegate_refusals_total"
 _REFUSED: Final = "sluicegate_overload_refused_total"
 _ACKS: Final = "sluicegate_ack_seconds"
+_REPLAYED: Final = "sluicegate_spool_replayed_total"
 
 
 class Spent(NamedTuple):
@@ -67,6 +68,11 @@ def traffic(past: Totals, now: Totals, span_s: float) -> Traffic:
 def ack(past: Totals, now: Totals) -> Ack:
     counts = [sum(of) for of in zip(*(_between(past, now, topic) for topic in TOPICS), strict=True)]
     return Ack(_percentile_ms(counts, 0.5), _percentile_ms(counts, 0.99))
+
+
+def replayed(past: Totals, now: Totals, span_s: float) -> float:
+    """Records a second that Kafka took from the spool."""
+    return round((now.count(_REPLAYED) - past.count(_REPLAYED)) / span_s, 3)
 
 
 def _between(past: Totals, now: Totals, topic: str) -> list[int]:

@@ -5,7 +5,7 @@ Decided here: what is read of the board.  Not decided here: what follows from it
 
 from typing import Final, NamedTuple
 
-from gateway.board import Board, Totals
+from gateway.board import Board, Slot, Totals
 from gateway.config import Room
 from gateway.ops.frame import Machine
 from gateway.pacer import State
@@ -40,6 +40,17 @@ class Probed(NamedTuple):
     redis_s: float
 
 
+class Spooled(NamedTuple):
+    """What one worker's spool holds."""
+
+    reason: int
+    bytes: float
+    bytes_max: float  # 0: there is none
+    records: int  # that wait for Kafka
+    aside: int  # that are not replayed
+    oldest_s: float
+
+
 class Gauges(NamedTuple):
     """What one worker posts."""
 
@@ -52,6 +63,7 @@ class Gauges(NamedTuple):
     cpu: float
     memory_bytes: float
     connections: int
+    spool: Spooled
 
 
 class RoomReading(NamedTuple):
@@ -94,11 +106,18 @@ def gauges(board: Board) -> list[Gauges]:
                 value["worker_cpu_ratio"],
                 value["worker_memory_bytes"],
                 int(value["connections"]),
+                _spooled(slot),
             )
         )
     return read
 
 
+def _spooled(slot: Slot) -> Spooled:
+    reason, size, most, records, aside, oldest_s = (slot.gauge(f"sluicegate_{name}").value for name in _OF_THE_SPOOL)
+    return Spooled(int(reason), size, most, int(records), int(aside), oldest_s)
+
+
+_OF_THE_SPOOL = ("spool_reason", "spool_bytes", "spool_bytes_max", "spool_records", "spool_aside_records", "spool_oldest_seconds")
 _NAMES = (
     "kafka_reason",
     "redis_reason",

@@ -27,6 +27,7 @@ from gateway.ops.frame import (
     Objective,
     RoomNumbers,
     Slo,
+    SpoolNumbers,
     SupervisorNumbers,
     Traffic,
     Unacked,
@@ -43,11 +44,12 @@ _GIVEN_MAX: Final = 16_384  # instants at which places were given: four hours an
 
 # What may limit most, in the order in which it is asked.
 BOTTLENECKS: Final = (
-    *("starting", "draining", "no-worker", "worker", "kafka", "room-store", "redis", "closed", "paused", "overload", "core"),
-    *("told", "acks-stopped", "downstream", "floor", "ceiling", "climbing", "lag-unknown", "none"),
+    *("starting", "draining", "no-worker", "worker", "kafka", "room-store", "redis", "spool", "closed", "paused", "overload", "core"),
+    *("told", "acks-stopped", "spool-filling", "downstream", "floor", "ceiling", "climbing", "lag-unknown", "none"),
 )
 _WHY: Final = {"starting": "starting", "draining": "draining", "no worker answers": "no-worker"}
-_LIGHTS: Final = (("kafka", "kafka"), ("room", "room-store"), ("redis", "redis"))
+_LIGHTS: Final = (("kafka", "kafka"), ("room", "room-store"), ("redis", "redis"), ("spool", "spool"))
+_TAKES_NOTHING: Final = ("spool-full", "spool-failed")
 _PACES: Final = {"consumption": "downstream"}  # the others are called as the pace calls them
 
 
@@ -57,6 +59,7 @@ class Past(NamedTuple):
     now_s: float
     totals: Totals
     sign: Sign | None
+    spooled: int  # records
 
 
 class Fold:
@@ -91,6 +94,7 @@ class Fold:
             traffic,
             rates.ack(past.totals, reading.totals),
             Unacked(_ms(max((one.unacked_age_s for one in reading.gauges), default=0.0)), int(sum(one.in_flight_bytes for one in reading.gauges))),
+            _spool(reading, past),
             self._slo(reading),
             max((one.lag_ms for one in workers), default=0.0),
             workers,
@@ -104,7 +108,7 @@ class Fold:
     def _remember(self, reading: Reading) -> Past:
         """The past that the rates of now are counted from: the newest that is five seconds old, or the oldest there is."""
         sign = reading.room.state.sign if reading.room else None
-        self._past.append(Past(reading.now_s, reading.totals, sign))
+        self._past.append(Past(reading.now_s, reading.totals, sign, _waiting(reading)))
         while len(self._past) > 1 and self._past[1].now_s <= reading.now_s - WINDOW_S:
             self._past.popleft()
         if sign is not None:
@@ -194,6 +198,9 @@ def _limits(reading: Reading, found: Lights, room: RoomNumbers | None, traffic: 
         yield Bottleneck(_WHY[reading.readiness.why])
     if found["workers"].code == "no-worker":
         yield Bottleneck("no-worker")
+    if found["spool"].code in _TAKES_NOTHING and found["kafka"].colour in (Colour.AMBER, Colour.RED):
+        # What Kafka does not take is refused: of the two this is what people feel.
+        yield Bottleneck("spool", found["spool"].code)
     yield from (Bottleneck(code, found[name].code) for name, code in _LIGHTS if found[name].colour is Colour.RED)
     if found["workers"].colour is not Colour.GREEN:
         seating = not_able(reading.readiness.workers)
@@ -227,6 +234,29 @@ def _workers(reading: Reading) -> list[WorkerNumbers]:
         )
         for one, gauges in zip(reading.readiness.workers, reading.gauges, strict=True)
     ]
+
+
+def _spool(reading: Reading, past: Past) -> SpoolNumbers | None:
+    kept = [one.spool for one in reading.gauges if one.spool.bytes_max]
+    if not kept:
+        return None
+    span_s = max(reading.now_s - past.now_s, 1e-9)
+    records, gone_per_s = _waiting(reading), (past.spooled - _waiting(reading)) / span_s
+    return SpoolNumbers(
+        int(sum(one.bytes for one in kept)),
+        int(sum(one.bytes_max for one in kept)),
+        round(max(one.bytes / one.bytes_max for one in kept), 3),
+        records,
+        sum(one.aside for one in kept),
+        round(max(one.oldest_s for one in kept), 1),
+        rates.replayed(past.totals, reading.totals, span_s),
+        round(records / gone_per_s, 1) if records and gone_per_s > 0 else None,
+    )
+
+
+def _waiting(reading: Reading) -> int:
+    """Records in all spools that wait for Kafka."""
+    return sum(one.spool.records for one in reading.gauges)
 
 
 def _moved(sign: Sign, before: Sign) -> tuple[float, float]:

@@ -26,7 +26,7 @@ _BUSY: Final[Frame] = {
         "kafka": light("green", "ok"),
         "redis": light("green", "redis-ok"),
         "room": light("green", "room-ok"),
-        "spool": light("grey", "no-spool"),
+        "spool": light("green", "spool-ok"),
     },
     "room": {
         "name": "signup",
@@ -71,6 +71,16 @@ _BUSY: Final[Frame] = {
     },
     "ack": {"p50_ms": 4.1, "p99_ms": 18.0},
     "unacked": {"age_ms": 3.0, "bytes": 18000},
+    "spool": {
+        "bytes": 131_072,
+        "bytes_max": 68_719_476_736,
+        "fullest": 0.0,
+        "records": 0,
+        "aside": 0,
+        "oldest_s": 0.0,
+        "replayed_per_s": 0.0,
+        "left_s": None,
+    },
     "slo": {
         "answered": {"objective": 0.999, "burn_5m": 0.0, "burn_1h": 0.1},
         "acked": {"objective": 0.99, "burn_5m": 1.4, "burn_1h": 0.6},
@@ -93,22 +103,55 @@ def empty() -> Frame:
     """A gateway without a room, just started, with nothing to do."""
     frame = busy()
     frame |= {"at_ms": START_MS + 40_000, "room": None, "bottleneck": {"code": "none", "reason": "", "worker": None}, "workers": frame["workers"][:2]}
-    frame["lights"] |= {"room": light("grey", "no-room"), "kafka": light("grey", "not-asked"), "redis": light("grey", "not-asked")}
+    frame["spool"] = None
+    frame["lights"] |= {
+        "room": light("grey", "no-room"),
+        "spool": light("grey", "no-spool"),
+        "kafka": light("grey", "not-asked"),
+        "redis": light("grey", "not-asked"),
+    }
     frame["traffic"] = {**_NO_RATES, "by_class": {name: dict(_NO_RATES) for name in frame["traffic"]["by_class"]}, "refused_by_code": {}}
     frame["ack"] = {"p50_ms": None, "p99_ms": None}
     frame["slo"] = {name: {"objective": one["objective"], "burn_5m": None, "burn_1h": None} for name, one in frame["slo"].items()}
     return frame
 
 
-def red() -> Frame:
-    """Kafka is gone, a worker hangs, the line stands."""
+def spooling() -> Frame:
+    """Kafka was away for two hours and takes again; a worker's disk is nearly full."""
     frame = busy()
+    frame["bottleneck"] = {"code": "spool", "reason": "spool-used", "worker": None}
+    frame["lights"]["spool"] = light("amber", "spool-used", AT_MS - 7_260_000)
+    frame["spool"] |= {"bytes": 34_800_000_000, "fullest": 0.93, "records": 41_200_000, "oldest_s": 7_260.0, "replayed_per_s": 22_400.0, "left_s": 1_839.0}
+    frame["room"] |= {"reason": "spool-filling", "reason_since_ms": AT_MS - 60_000, "rate_per_s": 10.0, "through_per_s": 9.9}
+    frame["machine"], frame["machines_heard"] = "gateway-1:8081", 1
+    frame["machines"] = [
+        {
+            "name": "gateway-2:8081",
+            "age_ms": 400,
+            "ready": True,
+            "able": 8,
+            "workers": 8,
+            "accepted_per_s": 790.1,
+            "refused_per_s": 0.0,
+            "p99_ms": 21.0,
+            "lights": {"spool": "amber"},
+            "spool_records": 39_870_000,
+        }
+    ]
+    return frame
+
+
+def red() -> Frame:
+    """Kafka is gone, a worker hangs, the line stands, and there is no spool."""
+    frame = busy()
+    frame["spool"] = None
     since_ms = AT_MS - 72_000
     frame["bottleneck"] = {"code": "kafka", "reason": "kafka-away", "worker": None}
     frame["lights"] |= {
         "kafka": light("red", "kafka-away", since_ms),
         "workers": light("amber", "worker-silent", since_ms),
         "redis": light("amber", "redis-slow", since_ms),
+        "spool": light("grey", "no-spool"),
     }
     frame["room"] |= {
         "through_per_s": 0.4,

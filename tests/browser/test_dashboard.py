@@ -18,7 +18,13 @@ from tests.browser.test_waiting import found, refused, violations, waits
 
 pytestmark = pytest.mark.browser
 WORDS: Final[dict[str, dict[str, str]]] = json.loads((DASHBOARD / "words.json").read_text(encoding="utf-8"))
-FRAMES: Final = {"busy": ops_frames.busy, "empty": ops_frames.empty, "red": ops_frames.red, "unknown": ops_frames.before_the_store}
+FRAMES: Final = {
+    "busy": ops_frames.busy,
+    "empty": ops_frames.empty,
+    "red": ops_frames.red,
+    "spooling": ops_frames.spooling,
+    "unknown": ops_frames.before_the_store,
+}
 DAY_S: Final = 86_400
 HOUR_S: Final = 3_600
 FINGER_PX: Final = 44
@@ -144,6 +150,57 @@ def test_trouble_is_told_by_word_shape_and_colour(browser: Browser, ops: Ops) ->
     told = {shape: word for shape, word, _ in marks}
     assert told == {"▲": said("colour.amber"), "■": said("colour.red"), "●": said("colour.green"), "○": said("colour.grey")}
     assert len({colour for _, _, colour in marks}) == len(told)
+
+
+def spool_rows(browser: Browser) -> dict[str, str]:
+    """The panel of the spool: what each row says."""
+    rows = browser.find_elements(By.CSS_SELECTOR, "#spool tr")
+    return {row.find_element(By.TAG_NAME, "th").text: row.find_element(By.TAG_NAME, "td").text for row in rows}
+
+
+@pytest.mark.parametrize("lang", ["ko", "en"])
+def test_the_spool_says_how_much_waits_how_long_and_when_it_will_be_empty(browser: Browser, ops: Ops, lang: str) -> None:
+    ops.frame = ops_frames.spooling()
+    opened(browser, ops, lang=lang)
+    assert text(browser, "#bottleneck .text") == said("bottleneck.spool", lang, reason=said("light.spool-used", lang))
+    left, oldest = {"ko": ("31분", "2시간 1분"), "en": ("31 min", "2 h 1 min")}[lang]
+    assert spool_rows(browser) == {
+        said("spool.state", lang): f"{said('colour.amber', lang)}: {said('light.spool-used', lang)}",
+        said("spool.bytes", lang): said("spool.of", lang, bytes="34.8 GB", most="68.7 GB", share="51%"),
+        said("spool.fullest", lang): "93%",
+        said("spool.records", lang): "41,200,000",
+        said("spool.oldest_s", lang): oldest,
+        said("spool.replayed_per_s", lang): "22,400",
+        said("spool.left_s", lang): left,
+        said("spool.aside", lang): "0",
+    }
+    assert found(browser, "#spool tr").get_attribute("data-level") == "warn"
+    assert {"ko": "3987만", "en": "39.9M"}[lang] in text(browser, "#machines tbody")
+    assert found(browser, "#chart-spool").is_displayed()
+
+
+def test_a_spool_that_does_not_shrink_promises_no_end_and_an_empty_one_needs_none(browser: Browser, ops: Ops) -> None:
+    ops.frame = ops_frames.spooling()
+    ops.frame["spool"]["left_s"] = None
+    opened(browser, ops)
+    assert spool_rows(browser)[said("spool.left_s")] == said("spool.stays")
+    ops.frame = ops_frames.busy()
+    waits(browser, lambda: spool_rows(browser)[said("spool.left_s")] == said("spool.empty"))
+    assert spool_rows(browser)[said("spool.bytes")] == said("spool.of", bytes="131 kB", most="68.7 GB", share="0%")
+    ops.frame = ops_frames.empty()
+    waits(browser, lambda: not found(browser, "#spool").is_displayed())
+    assert not found(browser, "#chart-spool").is_displayed()
+
+
+def test_a_full_spool_is_named_and_red(browser: Browser, ops: Ops) -> None:
+    ops.frame = ops_frames.spooling()
+    ops.frame["lights"]["spool"] = ops_frames.light("red", "spool-full")
+    ops.frame["bottleneck"] = {"code": "spool", "reason": "spool-full", "worker": None}
+    opened(browser, ops)
+    assert text(browser, "#up .text") == said("up.red", names=said("dependency.spool"))
+    assert text(browser, "#bottleneck .text") == said("bottleneck.spool", reason=said("light.spool-full"))
+    assert found(browser, "#bottleneck").get_attribute("data-level") == "bad"
+    assert found(browser, "#spool tr").get_attribute("data-level") == "bad"
 
 
 def test_the_language_is_the_browsers_until_somebody_says_otherwise(browser: Browser, ops: Ops) -> None:

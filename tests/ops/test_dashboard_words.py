@@ -17,12 +17,13 @@ WORDS: Final[dict[str, dict[str, str]]] = json.loads((PAGE / "words.json").read_
 LANGUAGES: Final = ("ko", "en")
 # What a frame and the log may say, by the group of its words; where the gateway has a table of its own, that one is read too.
 TABLE: Final = """
-bottleneck  starting draining no-worker worker kafka redis room-store closed paused overload core told
-bottleneck  acks-stopped downstream floor ceiling climbing lag-unknown none
+bottleneck  starting draining no-worker worker kafka redis room-store spool closed paused overload core told
+bottleneck  acks-stopped spool-filling downstream floor ceiling climbing lag-unknown none
 light       not-asked ok single-copy-allowed slow connecting topic-missing single-copy partition-failing kafka-silent kafka-away
 light       redis-ok redis-slow redis-away room-ok room-away no-room no-spool
+light       spool-ok spool-used spool-aside spool-full spool-failed
 light       workers-ok workers-starting worker-ended worker-silent no-worker
-pace        paused told acks-stopped overload lag-unknown climbing floor ceiling consumption closed
+pace        paused told acks-stopped spool-filling overload lag-unknown climbing floor ceiling consumption closed
 log         started ready draining reloaded reload-failed worker-started worker-ended worker-silent light pace room-state act act-refused
 worker      stopped starting serving draining silent
 state       open paused closed

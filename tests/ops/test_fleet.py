@@ -7,6 +7,7 @@ import pytest
 import pytest_asyncio
 
 from devstack import Devstack
+from gateway.core.light import INDEX
 from gateway.ops.fleet import KEPT_S, MACHINES_MAX, NAME_MAX, Fleet, RedisTown, heard, machine_name, summary
 from ratelimit.redis_pool import Pool
 from ratelimit.store import StoreAway
@@ -23,6 +24,25 @@ def test_a_frame_is_summed_up_in_a_line() -> None:
     assert (said.name, said.ready, said.able, said.workers, said.accepted_per_s) == ("there:1", True, 2, 2, 50.0)
     assert said.lights == {"kafka": "red"}
     assert len(msgspec.json.encode(said)) < 300
+
+
+def test_what_waits_on_a_machines_disk_is_said_where_something_waits() -> None:
+    seen = Screening(workers=2)
+    for slot, records in zip(seen.board.slots, (0, 400), strict=False):
+        slot.gauge("sluicegate_spool_bytes_max").set(1e6)
+        slot.gauge("sluicegate_spool_records").set(records)
+        slot.gauge("sluicegate_spool_reason").set(INDEX["spool-used" if records else "spool-ok"])
+    said = summary(seen.frame(), "a:1")
+    assert (said.spool_records, said.lights) == (400, {"spool": "amber"})
+    [told] = heard([(5, msgspec.json.encode(said))])
+    assert told.spool_records == 400
+
+
+def test_a_machine_of_before_says_nothing_of_a_spool_and_is_heard() -> None:
+    said = msgspec.json.encode(summary(Screening().frame(), "a:1"))
+    assert b"spool" not in said
+    [told] = heard([(5, said)])
+    assert told.spool_records == 0
 
 
 async def test_machines_hear_of_each_other_and_not_of_themselves() -> None:

@@ -87,5 +87,20 @@ def test_the_lines_store() -> None:
     assert lights(reading(two, room=room(sign)))["room"].code == "room-away"
 
 
+@pytest.mark.parametrize(
+    ("seen", "wanted"),
+    [
+        (("no-spool", "no-spool"), "no-spool"),
+        (("not-asked", "spool-ok"), "spool-ok"),
+        (("spool-ok", "spool-used"), "spool-used"),
+        (("spool-full", "spool-used"), "spool-full"),
+        (("spool-aside", "spool-ok"), "spool-aside"),
+        (("spool-failed", "spool-ok"), "spool-failed"),
+    ],
+)
+def test_the_spool_too(seen: tuple[str, ...], wanted: str) -> None:
+    assert lights(reading(board_seeing(*seen, name="spool")))["spool"].code == wanted
+
+
 def test_a_light_is_shown_with_its_reason_in_words() -> None:
     assert shown(REASONS[INDEX["slow"]]) == {"colour": "amber", "reason": "slow", "says": REASONS[INDEX["slow"]].says}

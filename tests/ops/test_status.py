@@ -8,6 +8,7 @@ import pytest
 
 from gateway import config
 from gateway.board import Board
+from gateway.core.light import INDEX
 from gateway.core.pace import Reason
 from gateway.core.place import people_in_line
 from gateway.core.sign import Acts, Policy, Sign
@@ -243,6 +244,81 @@ def test_another_machines_newer_act_is_shown_before_ours() -> None:
     assert told.state == "paused"
 
 
+# The spool
+
+
+def _spooled(seen: Screening, records: int, worker: int = 0, **gauges: float) -> None:
+    told = {"bytes_max": 1e6, "reason": INDEX["spool-used" if records else "spool-ok"], "records": records} | gauges
+    for name, value in told.items():
+        seen.board.slots[worker].gauge(f"sluicegate_spool_{name}").set(value)
+
+
+def test_without_a_spool_there_are_no_numbers_of_it() -> None:
+    assert Screening().frame().spool is None
+
+
+def test_the_spool_is_the_sum_of_all_workers_and_the_worst_of_them() -> None:
+    seen = Screening(workers=2)
+    _spooled(seen, 300, bytes=240_000, oldest_seconds=12.34)
+    _spooled(seen, 100, worker=1, bytes=80_000, aside_records=2, oldest_seconds=61.0)
+    assert msgspec.to_builtins(seen.frame().spool) == {
+        "bytes": 320_000,
+        "bytes_max": 2_000_000,
+        "fullest": 0.24,
+        "records": 400,
+        "aside": 2,
+        "oldest_s": 61.0,
+        "replayed_per_s": 0.0,
+        "left_s": None,
+    }
+
+
+def test_the_time_left_is_told_while_the_backlog_shrinks_and_not_else() -> None:
+    """What comes meanwhile counts as well: replayed is not yet emptied."""
+    seen = Screening()
+    replayed = seen.board.slots[0].counter("sluicegate_spool_replayed_total")
+
+    def second(records: int) -> tuple[float, float | None]:
+        _spooled(seen, records)
+        replayed.add(200)
+        told = seen.frame().spool
+        assert told is not None
+        return told.replayed_per_s, told.left_s
+
+    assert second(1_000) == (0.0, None)
+    assert [second(1_000 - 100 * n) for n in range(1, 6)][-1] == (200.0, 5.0)
+    assert [second(500 + 100 * n) for n in range(1, 6)][-1] == (200.0, None)
+    assert second(0)[1] is None
+
+
+@pytest.mark.parametrize(
+    ("spool", "kafka", "wanted"),
+    [
+        ("spool-used", "ok", ("spool", "spool-used")),
+        ("spool-used", "kafka-away", ("kafka", "kafka-away")),
+        ("spool-used", "kafka-silent", ("kafka", "kafka-silent")),
+        ("spool-full", "kafka-away", ("spool", "spool-full")),
+        ("spool-failed", "kafka-silent", ("spool", "spool-failed")),
+        ("spool-failed", "ok", ("spool", "spool-failed")),
+        ("spool-aside", "kafka-away", ("kafka", "kafka-away")),
+        ("spool-aside", "ok", ("spool", "spool-aside")),
+        ("spool-ok", "ok", ("none", "")),
+    ],
+)
+def test_a_spool_that_takes_nothing_is_named_before_the_kafka_it_stands_in_for(spool: str, kafka: str, wanted: tuple[str, str]) -> None:
+    seen = Screening()
+    _spooled(seen, 1, reason=INDEX[spool])
+    found = seen.frame(probed=WELL._replace(kafka=kafka)).bottleneck
+    assert (found.code, found.reason) == wanted
+
+
+def test_history_keeps_what_waits() -> None:
+    seen = Screening()
+    assert dict(zip(POINT, point(seen.frame()), strict=True))["spool.records"] is None
+    _spooled(seen, 40)
+    assert dict(zip(POINT, point(seen.frame()), strict=True))["spool.records"] == 40
+
+
 # What limits most
 
 
@@ -291,6 +367,7 @@ LIMITS: Final[list[tuple[str, str, Callable[[Screening], Frame]]]] = [
     ("ceiling", "ceiling", _limits(room=room(_waiting(Reason.CEILING)))),
     ("told", "told", _limits(room=room(_waiting(Reason.TOLD)))),
     ("acks-stopped", "acks-stopped", _limits(room=room(_waiting(Reason.ACKS_STOPPED)))),
+    ("spool-filling", "spool-filling", _limits(room=room(_waiting(Reason.SPOOL_FILLING)))),
     ("none", "", _limits()),
     ("none", "", _limits(room=room(Line().sign(1.0)))),
 ]
@@ -345,6 +422,7 @@ def test_workers_are_told_one_by_one() -> None:
 def test_a_frame_of_eight_workers_and_a_line_is_small() -> None:
     """A thousand viewers get one each second."""
     seen = Screening(workers=8)
+    _spooled(seen, 1_000_000, bytes=7e9, bytes_max=8e9, oldest_seconds=12_345.6)
     for code in ("overloaded", "rate-limited", "not-your-turn", "not-durable", "pass-expired"):
         seen.board.slots[0].counter("sluicegate_refusals_total", code).add(1)
     sign = _waiting(Reason.CONSUMPTION)
@@ -353,8 +431,9 @@ def test_a_frame_of_eight_workers_and_a_line_is_small() -> None:
 
 
 def test_a_frame_with_its_machines_and_a_message_is_small_too() -> None:
-    others = [summary(Screening().frame(probed=WELL._replace(kafka="kafka-away")), f"gateway-{number}.walk.svc:8081") for number in range(64)]
     seen = Screening(workers=8)
+    _spooled(seen, 1_000_000, bytes=7e9, bytes_max=8e9, oldest_seconds=12_345.6)
+    others = [summary(seen.frame(probed=WELL._replace(kafka="kafka-away")), f"gateway-{number}.walk.svc:8081") for number in range(64)]
     frame = seen.frame(room=room(_waiting(Reason.CONSUMPTION), acts=Acts(version=1_769_519_405_000_000, message="곧 다시 엽니다" * 10)), machines=others)
     assert len(msgspec.json.encode(frame)) <= 4_500
 

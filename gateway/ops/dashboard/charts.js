@@ -15,11 +15,12 @@ const REDRAWS = 600;  // over the whole range: finer than that is less than a pi
 const REDRAW_MS_MAX = 10_000;
 const DASHES = [[], [8, 4], [2, 3]];
 const CHARTS = [
-  {name: "depth", paths: ["room.depth"], isOfRoom: true},
-  {name: "pace", paths: ["room.through_per_s", "room.rate_per_s"], isOfRoom: true},
+  {name: "depth", paths: ["room.depth"], of: "room"},
+  {name: "pace", paths: ["room.through_per_s", "room.rate_per_s"], of: "room"},
   {name: "traffic", paths: ["traffic.accepted_per_s", "traffic.refused_per_s", "traffic.shed_per_s"]},
   {name: "ack", paths: ["ack.p99_ms"]},
-  {name: "lag", paths: ["room.lag"], isOfRoom: true},
+  {name: "spool", paths: ["spool.records"], of: "spool"},
+  {name: "lag", paths: ["room.lag"], of: "room"},
 ];
 
 export class Charts {
@@ -61,7 +62,7 @@ export class Charts {
 
   // A frame came: draw, unless it would move by less than a pixel or nobody looks.
   tick(frame) {
-    for (const chart of this.charts) chart.figure.hidden = chart.spec.isOfRoom && !frame.room;
+    for (const chart of this.charts) chart.figure.hidden = chart.spec.of && !frame[chart.spec.of];
     const since_ms = performance.now() - this.#drawn_ms;
     if (!document.hidden && since_ms >= Math.min(this.range_s * 1000 / REDRAWS, REDRAW_MS_MAX) - 500) this.draw();
   }

@@ -7,7 +7,7 @@
 
 export const FIELDS = [
   "at_ms", "room.depth", "room.rate_per_s", "room.through_per_s", "room.oldest_wait_s", "room.p50_s", "room.lag",
-  "traffic.accepted_per_s", "traffic.refused_per_s", "traffic.shed_per_s", "ack.p99_ms", "loop_lag_ms",
+  "traffic.accepted_per_s", "traffic.refused_per_s", "traffic.shed_per_s", "ack.p99_ms", "loop_lag_ms", "spool.records",
 ];
 const HOUR_MS = 3_600_000, DAY_MS = 24 * HOUR_MS, COARSE_MS = 10_000;
 const ROWS_MAX = 3_600 + 8_280 + 600;  // an hour, a day, and what comes between two thinnings

@@ -4,7 +4,7 @@
 // Read aloud is what changes in kind (an answer's level, the bottleneck, a light), never a number.
 
 import {LEVEL_OF, bottleneck, drain, sinceOf, up, wait} from "./verdict.js";
-import {clock, compact, number, percent, say, span, whole} from "./words.js";
+import {bytes, clock, compact, number, percent, say, span, whole} from "./words.js";
 
 const ANSWERS = {up, wait, drain, bottleneck};
 const LOG_MAX = 200;
@@ -67,6 +67,7 @@ export class Screen {
     this.#lights(frame);
     this.#workers(frame);
     this.#machines(frame);
+    this.#spool(frame);
     this.#traffic(frame);
     this.#promises(frame);
     this.#changed();
@@ -144,12 +145,32 @@ export class Screen {
   // The others, where there are any; those in trouble come first.
   #machines({machine, machines = [], machines_heard = 0}) {
     one("#machines").hidden = !machines.length;
-    fill(one("#machines tbody"), machines.map(({name, age_ms, ready, able, workers, accepted_per_s, refused_per_s, p99_ms, lights}) => [
-      name, say(ready ? "machine.ready" : "machine.not-ready", {age: span(age_ms / 1000)}), `${able}/${workers}`, number(accepted_per_s), number(refused_per_s), number(p99_ms),
+    fill(one("#machines tbody"), machines.map(({name, age_ms, ready, able, workers, accepted_per_s, refused_per_s, p99_ms, lights, spool_records}) => [
+      name, say(ready ? "machine.ready" : "machine.not-ready", {age: span(age_ms / 1000)}), `${able}/${workers}`, number(accepted_per_s), number(refused_per_s), number(p99_ms), compact(spool_records ?? 0),
       Object.entries(lights).map(([light, colour]) => `${say(`dependency.${light}`)}: ${say(`colour.${colour}`)}`).join(", ") || say("colour.green"),
     ]));
     machines.forEach(({ready, lights}, index) => { one("#machines tbody").children[index].dataset.level = ready ? Object.keys(lights).length ? "warn" : "ok" : "bad"; });
     put(one("#machine"), say("machines.this", {machine, more: whole(machines_heard - machines.length)}));
+  }
+
+  // What waits on this machine's disk; nothing where it is switched off.
+  #spool({spool, lights}) {
+    one("#spool").hidden = !spool;
+    if (!spool) return;
+    const {colour, reason} = lights.spool, {records, left_s} = spool;
+    const left = records ? left_s === null ? say("spool.stays") : span(left_s) : say("spool.empty");
+    const told = {
+      state: `${say(`colour.${colour}`)}: ${say(`light.${reason}`)}`,
+      bytes: say("spool.of", {bytes: bytes(spool.bytes), most: bytes(spool.bytes_max), share: percent(round(spool.bytes / spool.bytes_max))}),
+      fullest: percent(round(spool.fullest)),
+      records: whole(records),
+      oldest_s: records ? span(spool.oldest_s) : say("spool.empty"),
+      replayed_per_s: number(spool.replayed_per_s),
+      left_s: left,
+      aside: whole(spool.aside),
+    };
+    fill(one("#spool tbody"), Object.entries(told).map(([name, value]) => [say(`spool.${name}`), value]));
+    one("#spool tr").dataset.level = LEVEL_OF[colour];
   }
 
   #traffic({traffic, unacked}) {

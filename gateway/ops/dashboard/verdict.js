@@ -9,12 +9,12 @@ import {clock, day, number, say, span, spans, whole} from "./words.js";
 const DRAINS_SHARE = 0.9;
 const STANDS_SHARE = 0.5;  // below it, it as good as stands
 const HOLDS_SHARE = 0.02;
-const OF_A_LIGHT = {kafka: "kafka", redis: "redis", "room-store": "room", worker: "workers"};
-const OF_A_PACE = new Set(["downstream", "floor", "ceiling", "climbing", "lag-unknown", "told", "overload", "acks-stopped"]);
+const OF_A_LIGHT = {kafka: "kafka", redis: "redis", "room-store": "room", spool: "spool", worker: "workers"};
+const OF_A_PACE = new Set(["downstream", "floor", "ceiling", "climbing", "lag-unknown", "told", "overload", "acks-stopped", "spool-filling"]);
 const LEVELS = {
   none: "ok", downstream: "note", ceiling: "note", told: "note", climbing: "note",
   starting: "warn", draining: "warn", core: "warn", paused: "warn", closed: "warn", overload: "warn", floor: "warn", "lag-unknown": "warn",
-  "no-worker": "bad", "acks-stopped": "bad",
+  "no-worker": "bad", "acks-stopped": "bad", "spool-filling": "bad",
 };
 export const LEVEL_OF = {green: "ok", amber: "warn", red: "bad", grey: "note"};
 

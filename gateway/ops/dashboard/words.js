@@ -48,6 +48,7 @@ export const number = (value) => !isKnown(value) ? NONE : forms[Math.abs(value) 
 export const whole = (value) => isKnown(value) ? forms.whole.format(value) : NONE;
 export const compact = (value) => isKnown(value) ? forms.compact.format(value) : NONE;
 export const percent = (ratio) => isKnown(ratio) ? forms.percent.format(ratio) : NONE;
+export const bytes = (count) => !isKnown(count) ? NONE : count < 1e6 ? `${number(count / 1e3)} kB` : count < 1e9 ? `${number(count / 1e6)} MB` : `${number(count / 1e9)} GB`;
 export const clock = (at_ms) => isKnown(at_ms) ? forms.clock.format(at_ms) : NONE;
 export const minute = (at_ms) => isKnown(at_ms) ? forms.minute.format(at_ms) : NONE;
 export const day = (at_ms) => isKnown(at_ms) ? forms.day.format(at_ms) : NONE;
