@@ -72,8 +72,9 @@ def fills(before: Spooled, now: Spooled) -> bool:
         return True
     if now.oldest_s < WINDOW_S or now.serving != before.serving:
         return False  # insurance; or a worker began or ended, and what its directory holds came or went with it
-    grown = now.records - before.records
-    return grown > 0 and grown >= STAYS_SHARE * (now.taken - before.taken)
+    grown, taken = now.records - before.records, now.taken - before.taken
+    # More than twice what was taken is a directory that was adopted; less than twice, those whose requests are still in hand.
+    return grown > 0 and STAYS_SHARE * taken <= grown <= 2 * taken
 
 
 class Watch:

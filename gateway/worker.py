@@ -42,6 +42,7 @@ from gateway.reply import Replies
 from gateway.room import WaitingRoom, files_in, office, store_of
 from gateway.room_store import RoomStore
 from gateway.spool import DiskSpool
+from gateway.spool_gauges import SpoolGauges
 from gateway.topicsfile import TopicsFile
 from ratelimit.limiter import Limiter
 from ratelimit.redis_store import RedisStore
@@ -81,6 +82,7 @@ class Parts(NamedTuple):
     connections: Connections
     room: WaitingRoom | None
     spool: DiskSpool | None
+    spool_gauges: SpoolGauges
 
 
 def real_world(config: Config) -> World:
@@ -133,7 +135,8 @@ def build(setup: Setup, world: World, slot: Slot) -> Parts:
         room=room,
     )
     connections = Connections(config.http, replies, slot)
-    return Parts(front, admission, world.store, limiter, limits, identity, deliverer, documents, connections, room, spool)
+    spool_gauges = SpoolGauges(spool, config.spool.bytes_max, slot)
+    return Parts(front, admission, world.store, limiter, limits, identity, deliverer, documents, connections, room, spool, spool_gauges)
 
 
 def _spool(setup: Setup, world: World) -> DiskSpool | None:
@@ -290,6 +293,7 @@ class Worker:
             self._parts.connections.sweep(now_s)
             self._parts.admission.show()
             self._parts.limits.show()
+            self._parts.spool_gauges.show()
             for part in (self._parts.deliverer, self._parts.limiter, *((self._parts.spool,) if self._parts.spool else ())):
                 if (exc := part.failed()) is not None:
                     raise exc

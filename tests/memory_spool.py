@@ -72,6 +72,7 @@ class MemorySpool:
         self._queue: list[_Append] = []
         self._writer: asyncio.Task[None] | None = None
         self._is_open = False
+        self._finder: asyncio.Task[None] | None = None  # until another process lets go of the directory
         self.on_found: Callable[[], object] = lambda: None
 
     # Switches
@@ -202,7 +203,7 @@ class MemorySpool:
     @property
     def reason(self) -> Reason:
         if not self._is_open:
-            return "closed"
+            return "failed" if self._finder is not None and not self._finder.done() else "closed"
         return "failed" if self.is_broken else "full" if self._is_full(1) else "ok"
 
     @property

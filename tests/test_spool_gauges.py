@@ -11,7 +11,8 @@ from gateway.config import Spool as Settings
 from gateway.core.event import Record
 from gateway.core.light import INDEX, REASONS
 from gateway.errors import SpoolFailed
-from gateway.spool import PROBE_S, DiskSpool
+from gateway.spool import DiskSpool
+from gateway.spool_commits import PROBE_S
 from gateway.spool_gauges import SpoolGauges, reason_of
 from gateway.spool_store import Reason
 from tests.fakes import FakeClock, in_virtual_time

@@ -63,7 +63,8 @@ HELD = EMPTY._replace(bytes=200_000, records=1_000, oldest_s=60)
         # An outage is over: it gets smaller, or nothing comes.
         (HELD, HELD._replace(records=900, taken=2_000), False),
         (HELD, HELD, False),
-        (HELD, HELD._replace(records=1_001), True),  # nothing was taken by Kafka or us, and there is more: from where does not matter
+        (HELD, HELD._replace(records=9_000, taken=2_000), False),  # a directory was adopted
+        (HELD, HELD._replace(records=1_001), False),
         # Insurance for batches that are late.
         (EMPTY, EMPTY._replace(records=500, oldest_s=4.9, taken=1_500), False),
         (EMPTY, EMPTY._replace(records=500, oldest_s=5.0, taken=1_500), True),
