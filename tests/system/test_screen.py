@@ -15,6 +15,7 @@ import pytest_asyncio
 from devstack import Devstack
 from gateway import keys
 from tests.system.gateway import Gateway, running, signup
+from tests.system.load import load
 
 PATIENCE_S: Final = 60.0  # no measurement: benchmarks/bench_screen.py tells how long it takes
 ROOM: Final = {"name": "walk", "epoch": 1, "floor_per_s": 5, "ceiling_per_s": 100}
@@ -63,7 +64,7 @@ async def until(gateway: Gateway, is_so: Callable[[dict[str, Any]], bool]) -> di
 
 
 def is_well(frame: dict[str, Any]) -> bool:
-    return all(light["colour"] == "green" for name, light in frame["lights"].items() if name != "spool") and frame["ready"]
+    return all(light["colour"] == "green" for light in frame["lights"].values()) and frame["ready"]
 
 
 async def freeze_worker(gateway: Gateway) -> Callable[[], Awaitable[None]]:
@@ -153,6 +154,31 @@ async def test_a_worker_that_died_is_in_the_log(gateway: Gateway) -> None:
     assert ended[-1]["code"] == -signal.SIGKILL
     frame = await until(gateway, is_well)
     assert sum(worker["restarts"] for worker in frame["workers"]) >= 1
+
+
+async def test_a_spool_is_seen_to_fill_and_to_be_emptied(own: Devstack, tmp_path: Path) -> None:
+    """As small as one may be.  While Kafka is frozen it is used, then full, which is what people feel; then nothing waits."""
+    deliver = {"timeout_ms": 2000, "stall_ms": 500, "connect_timeout_ms": 1000, "batch_bytes_max": 65_536}
+    spool = {"bytes_max": 1 << 20, "segment_bytes": 65_536, "signups_reserve_bytes": 0}
+    async with running(tmp_path, own.kafka.bootstrap, redis={"url": own.redis.url}, deliver=deliver, spool=spool, room=ROOM | {"epoch": 2}) as gateway:
+        frame = await until(gateway, is_well)
+        assert (frame["spool"]["bytes_max"], frame["spool"]["records"]) == (len(frame["workers"]) << 20, 0)
+        async with load(gateway, phones=12):
+            await own.kafka.pause()
+            try:
+                used = await until(gateway, lambda frame: frame["lights"]["spool"]["reason"] == "spool-used")
+                assert used["spool"]["records"] > 0 < used["spool"]["bytes"]
+                full = await until(gateway, lambda frame: frame["bottleneck"] == {"code": "spool", "reason": "spool-full", "worker": None})
+                assert full["spool"]["fullest"] > 0.99
+                assert (await gateway.readyz())[1]["lights"]["spool"]["colour"] == "red"
+                assert max(value for name, value in (await gateway.metrics()).items() if name.startswith("sluicegate_spool_oldest_seconds")) > 1
+            finally:
+                await own.kafka.resume()
+            empty = await until(gateway, lambda frame: frame["spool"]["replayed_per_s"] > 0 == frame["spool"]["records"])
+            assert empty["lights"]["spool"]["reason"] == "spool-ok"
+        reasons = [entry["reason"] for entry in await entries(gateway) if entry["kind"] == "light" and entry["dependency"] == "spool"]
+        assert {"spool-used", "spool-full"} < set(reasons)
+        assert reasons[-1] == "spool-ok"
 
 
 async def test_what_is_shown_is_what_happened(gateway: Gateway) -> None:
