@@ -22,6 +22,7 @@ from gateway.ops.rooms import BODY_BYTES_MAX
 from gateway.ops.status import BOTTLENECKS
 from gateway.ops.stream import VIEWERS_MAX
 from gateway.room import MARGIN
+from gateway.spool_key import KEY_FILE
 from tests.test_docs import rows
 
 PATH = ROOT / "docs/operations.md"
@@ -121,7 +122,7 @@ def test_every_metric_named_exists() -> None:
 def test_every_setting_named_exists() -> None:
     """`section.name` between backquotes; a file's name is none."""
     sections = msgspec.to_builtins(Config())
-    named = {(part, name) for part, name in re.findall(r"`([a-z]+)\.([a-z_]+)`", PAGE) if part in sections}
+    named = {(part, name) for part, name in re.findall(r"`([a-z]+)\.([a-z_]+)`", PAGE) if part in sections and f"{part}.{name}" != KEY_FILE}
     assert named
     assert {(part, name) for part, name in named if name not in sections[part]} == set()
 
@@ -177,6 +178,10 @@ def test_the_bounds_named_are_the_defaults() -> None:
         f"`process.wedged_s` ({config.process.wedged_s:g} s)",
         f"`deliver.stall_ms` ({config.deliver.stall_ms / 1000:g} s)",
         f"`deliver.timeout_ms` ({config.deliver.timeout_ms / 1000:g} s)",
+        f"`spool.bytes_max` ({config.spool.bytes_max >> 30} GiB)",
+        f"`spool.segment_bytes`, {config.spool.segment_bytes >> 20} MiB",
+        f"`spool.signups_reserve_bytes` ({config.spool.signups_reserve_bytes >> 20} MiB)",
+        f"`spool.rejected_bytes_max` ({config.spool.rejected_bytes_max >> 20} MiB)",
         f"`limits.decide_timeout_ms` ({config.limits.decide_timeout_ms} ms)",
         f"`room.poll_budget_per_s` ({config.room.poll_budget_per_s:,})",
         f"{config.http.connections_max:,} (`http.connections_max`)",

@@ -1,9 +1,11 @@
 """What only a spool on a disk can do wrong.  Its promises stand in tests/contracts/test_spool.py, its parts' in their files."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
+from gateway.disk import RealDisk
 from gateway.errors import ConfigError
 from gateway.spool import DiskSpool
 from tests.fakes import FakeClock, in_virtual_time
@@ -54,6 +56,27 @@ async def test_a_directory_that_somebody_still_has_is_adopted_when_he_is_gone() 
     await asyncio.sleep(1)
     assert calls[-1] == {("syncs", 0): 2}
     await spool.close()
+
+
+async def test_what_was_rejected_can_be_given_back(tmp_path: Path) -> None:
+    """As docs/operations.md says: moved beside the workers' directories, it is adopted and replayed like any other."""
+
+    def made_at(name: str) -> DiskSpool:
+        return DiskSpool(SETTINGS, tmp_path / name, [bytes(32)], FakeClock().clock, RealDisk(), reserved_for="signups")
+
+    spool = made_at("0")
+    await spool.open()
+    kept = some(0, 3)
+    first = (await spool.append("syncs", 1, kept)).start
+    spool.reject("syncs", 1, first + 1, kept[1])
+    spool.settle(range(MANY))
+    await spool.close()
+    (tmp_path / "0/rejected").rename(tmp_path / "200")
+    again = made_at("0")
+    await again.open()
+    assert (again.waiting(), await again.adopt(tmp_path / "200")) == ({}, True)
+    assert [record.event_id for _, record in await again.read("syncs", 1, MANY)] == ["e1"]
+    await again.close()
 
 
 @in_virtual_time

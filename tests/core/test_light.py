@@ -19,6 +19,9 @@ PINNED = [
     "redis-ok",
     "redis-slow",
     "redis-away",
+    *("kafka-silent", "kafka-away", "room-ok", "room-away", "no-room", "no-spool"),
+    *("workers-ok", "workers-starting", "worker-ended", "worker-silent", "no-worker"),
+    *("spool-ok", "spool-used", "spool-aside", "spool-full", "spool-failed"),
 ]
 
 

@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
+from gateway.core.light import REASONS
+from gateway.watch import FULL_SHARE
+
 PROMETHEUS = Path(__file__).parents[2] / "deploy/prometheus"
 RULES = PROMETHEUS / "alerts.yml"
 CASES = sorted((PROMETHEUS / "tests").glob("*.yml"))
@@ -85,6 +88,16 @@ def test_what_is_recorded_stands_before_its_use_in_the_same_group() -> None:
         for rule in group["rules"]:
             assert set(re.findall(r"job:\w+:\w+", rule["expr"])) <= recorded, rule
             recorded |= {rule["record"]} if "record" in rule else set()
+
+
+def test_a_number_that_stands_for_a_reason_is_that_reasons() -> None:
+    [number] = re.findall(r"spool_reason == (\d+)", alerts()["SluicegateSpoolFailing"]["expr"])
+    assert REASONS[int(number)].code == "spool-failed"
+
+
+def test_the_door_is_cut_where_the_alert_fires() -> None:
+    """One share, of each machine's spools together and of each spool."""
+    assert alerts()["SluicegateSpoolFilling"]["expr"].split()[-1] == str(FULL_SHARE)
 
 
 @pytest.mark.parametrize(("slo", "budget"), [("Answered", "0.001"), ("Acked", "0.01")])
