@@ -140,10 +140,10 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "sluicegate_spool_bytes",
         "gauge",
         "What this worker's spool takes of the disk.",
-        "Grows: Kafka takes less than comes; bring it back before sluicegate_spool_bytes_max is reached.",
+        "Grows: Kafka takes less than comes; bring it back before sluicegate_spool_max_bytes is reached.",
     ),
     Metric(
-        "sluicegate_spool_bytes_max",
+        "sluicegate_spool_max_bytes",
         "gauge",
         "spool.bytes_max, what it may take; 0 where there is no spool.",
         "More only where the disk has it, for each worker of the machine.",

@@ -118,7 +118,7 @@ class Watch:
         return Spooled(
             len(serving),
             sum(each("spool_bytes")),
-            sum(each("spool_bytes_max")),
+            sum(each("spool_max_bytes")),
             sum(each("spool_records")),
             max(each("spool_oldest_seconds"), default=0.0),
             sum(taken),

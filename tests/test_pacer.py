@@ -148,7 +148,7 @@ async def test_a_spool_that_fills_cuts_the_rate_each_second(machine: Machine) ->
     await machine.seconds(2)
     await machine.pacer.say(Change("r", None), "t")
     for slot in machine.board.slots[:-1]:
-        slot.gauge("sluicegate_spool_bytes_max").set(1_000_000)
+        slot.gauge("sluicegate_spool_max_bytes").set(1_000_000)
         slot.gauge("sluicegate_spool_bytes").set(700_000)
     await machine.seconds(1)
     assert (machine.pace.rate_per_s, machine.pace.reason) == (400.0, Reason.SPOOL_FILLING)

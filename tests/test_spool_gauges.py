@@ -37,7 +37,7 @@ def opened(**switches: object) -> MemorySpool:
 
 
 def shown(slot: Slot) -> dict[str, float]:
-    names = ("bytes", "bytes_max", "records", "aside_records", "oldest_seconds")
+    names = ("bytes", "max_bytes", "records", "aside_records", "oldest_seconds")
     return {name: slot.gauge(f"sluicegate_spool_{name}").value for name in names}
 
 
@@ -71,11 +71,11 @@ async def test_the_figures_of_a_spool_stand_on_the_slot() -> None:
     slot, spool = Board.create(1).slots[0], opened(rejected_max=0)
     gauges = SpoolGauges(spool, 40_000, slot)
     gauges.show()
-    assert (reason(slot), shown(slot)) == ("spool-ok", {"bytes": 0, "bytes_max": 40_000, "records": 0, "aside_records": 0, "oldest_seconds": 0})
+    assert (reason(slot), shown(slot)) == ("spool-ok", {"bytes": 0, "max_bytes": 40_000, "records": 0, "aside_records": 0, "oldest_seconds": 0})
     kept = records(3)
     sequences = await spool.append("syncs", 0, kept)
     gauges.show()
-    assert shown(slot) == {"bytes": spool.size_bytes, "bytes_max": 40_000, "records": 3, "aside_records": 0, "oldest_seconds": 60}
+    assert shown(slot) == {"bytes": spool.size_bytes, "max_bytes": 40_000, "records": 3, "aside_records": 0, "oldest_seconds": 60}
     spool.reject("syncs", 0, sequences[1], kept[1])
     gauges.show()
     assert (reason(slot), shown(slot)["records"], shown(slot)["aside_records"]) == ("spool-aside", 2, 1)
@@ -109,7 +109,7 @@ async def test_insurance_that_is_gone_at_the_next_look_is_no_news() -> None:
 def test_without_a_spool_it_is_grey_and_takes_nothing() -> None:
     slot = Board.create(1).slots[0]
     SpoolGauges(None, 40_000, slot).show()
-    assert (reason(slot), shown(slot)["bytes_max"]) == ("no-spool", 0)
+    assert (reason(slot), shown(slot)["max_bytes"]) == ("no-spool", 0)
 
 
 async def test_frames_are_counted_over_the_lives_of_a_worker() -> None:

@@ -80,7 +80,7 @@ def test_the_spool_is_watched_over_five_seconds_in_all_workers_that_serve() -> N
     board = Board.create(workers=3)
     for slot in board.slots[:2]:
         slot.gauge("sluicegate_worker_state").set(2)
-        slot.gauge("sluicegate_spool_bytes_max").set(1e9)
+        slot.gauge("sluicegate_spool_max_bytes").set(1e9)
     first, second, starting, _ = board.slots
     starting.gauge("sluicegate_spool_records").set(1e6)
     watch = Watch(board, stall_s=1.0)

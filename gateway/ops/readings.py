@@ -117,7 +117,7 @@ def _spooled(slot: Slot) -> Spooled:
     return Spooled(int(reason), size, most, int(records), int(aside), oldest_s)
 
 
-_OF_THE_SPOOL = ("spool_reason", "spool_bytes", "spool_bytes_max", "spool_records", "spool_aside_records", "spool_oldest_seconds")
+_OF_THE_SPOOL = ("spool_reason", "spool_bytes", "spool_max_bytes", "spool_records", "spool_aside_records", "spool_oldest_seconds")
 _NAMES = (
     "kafka_reason",
     "redis_reason",

@@ -29,7 +29,7 @@ def test_a_frame_is_summed_up_in_a_line() -> None:
 def test_what_waits_on_a_machines_disk_is_said_where_something_waits() -> None:
     seen = Screening(workers=2)
     for slot, records in zip(seen.board.slots, (0, 400), strict=False):
-        slot.gauge("sluicegate_spool_bytes_max").set(1e6)
+        slot.gauge("sluicegate_spool_max_bytes").set(1e6)
         slot.gauge("sluicegate_spool_records").set(records)
         slot.gauge("sluicegate_spool_reason").set(INDEX["spool-used" if records else "spool-ok"])
     said = summary(seen.frame(), "a:1")

@@ -248,7 +248,7 @@ def test_another_machines_newer_act_is_shown_before_ours() -> None:
 
 
 def _spooled(seen: Screening, records: int, worker: int = 0, **gauges: float) -> None:
-    told = {"bytes_max": 1e6, "reason": INDEX["spool-used" if records else "spool-ok"], "records": records} | gauges
+    told = {"max_bytes": 1e6, "reason": INDEX["spool-used" if records else "spool-ok"], "records": records} | gauges
     for name, value in told.items():
         seen.board.slots[worker].gauge(f"sluicegate_spool_{name}").set(value)
 
@@ -422,7 +422,7 @@ def test_workers_are_told_one_by_one() -> None:
 def test_a_frame_of_eight_workers_and_a_line_is_small() -> None:
     """A thousand viewers get one each second."""
     seen = Screening(workers=8)
-    _spooled(seen, 1_000_000, bytes=7e9, bytes_max=8e9, oldest_seconds=12_345.6)
+    _spooled(seen, 1_000_000, bytes=7e9, max_bytes=8e9, oldest_seconds=12_345.6)
     for code in ("overloaded", "rate-limited", "not-your-turn", "not-durable", "pass-expired"):
         seen.board.slots[0].counter("sluicegate_refusals_total", code).add(1)
     sign = _waiting(Reason.CONSUMPTION)
@@ -432,7 +432,7 @@ def test_a_frame_of_eight_workers_and_a_line_is_small() -> None:
 
 def test_a_frame_with_its_machines_and_a_message_is_small_too() -> None:
     seen = Screening(workers=8)
-    _spooled(seen, 1_000_000, bytes=7e9, bytes_max=8e9, oldest_seconds=12_345.6)
+    _spooled(seen, 1_000_000, bytes=7e9, max_bytes=8e9, oldest_seconds=12_345.6)
     others = [summary(seen.frame(probed=WELL._replace(kafka="kafka-away")), f"gateway-{number}.walk.svc:8081") for number in range(64)]
     frame = seen.frame(room=room(_waiting(Reason.CONSUMPTION), acts=Acts(version=1_769_519_405_000_000, message="곧 다시 엽니다" * 10)), machines=others)
     assert len(msgspec.json.encode(frame)) <= 4_500
