@@ -167,7 +167,7 @@ async def fill(directory: Path, size: int, frames_of: int) -> None:
         held = segments._active  # noqa: SLF001
         assert held is not None
         placed, added = segments.commit(groups)
-        held.part.starts.append(len(placed))  # it is not empty any more
+        held.part.frames += len(placed)
         held.part.size += added
         written += added
     segments.unlock()  # as a kill does

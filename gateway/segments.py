@@ -30,14 +30,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from aiokafka.record.util import calc_crc32c
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway import logs
 from gateway.core import record as form
-from gateway.core.backlog import Backlog, Lane, Part
+from gateway.core.backlog import Backlog, Lane
 from gateway.core.event import Record
+from gateway.core.part import Part, Rows
 from gateway.disk import Disk, File
 from gateway.errors import ConfigError
 
@@ -160,13 +160,14 @@ class Segments:
             finally:
                 _close(file)
             held.append(one)
-            end, frames = one.part.end, frames + len(one.part.starts)
+            end, frames = one.part.end, frames + one.part.frames
+            one.part.pack()
             set_aside, torn_bytes = set_aside + gaps.set_aside, torn_bytes + gaps.torn_bytes
             next_sequence = max(next_sequence, one.part.first + gaps.next_sequence - one.segment.first)
         return Recovered(held, max(next_sequence, end, first), frames, set_aside, torn_bytes)
 
     def _known(self, name: str, file: File, first: int) -> Held | None:
-        segment = form.read_segment(name, _readable(file, 0, form.HEADER_BYTES), calc_crc32c)
+        segment = form.read_segment(name, _readable(file, 0, form.HEADER_BYTES))
         if segment is None:
             logs.warning("a file in the spool is none of its own, and left alone", name=name)
             return None
@@ -190,7 +191,7 @@ class Segments:
         file = self._disk.create(held.path)
         try:
             self._leftover = held.path
-            file.append(form.segment_header(segment, calc_crc32c))
+            file.append(form.segment_header(segment))
             file.sync()
             self._disk.sync_directory(self.directory)
         except OSError:
@@ -202,7 +203,7 @@ class Segments:
 
     def has_room(self, added_bytes: int, segment_bytes: int) -> bool:
         """Whether so many bytes more still belong into the segment that is written to."""
-        return self._active is not None and (not self._active.part.starts or self._active.part.size + added_bytes <= segment_bytes)
+        return self._active is not None and (not self._active.part.frames or self._active.part.size + added_bytes <= segment_bytes)
 
     def commit(self, groups: Sequence[Group]) -> tuple[list[tuple[Group, int]], int]:
         """Write the groups and sync once: (the places of their frames, bytes written).
@@ -215,7 +216,7 @@ class Segments:
         place, placed, frames = held.part.size, [], []
         for group in groups:
             placed.append((group, place))
-            frames.append(form.frame(*group.lane, group.first, group.records, held.segment.salt, held.cipher, calc_crc32c))
+            frames.append(form.frame(*group.lane, group.first, group.records, held.segment.salt, held.cipher))
             place += len(frames[-1])
         try:
             file.append(b"".join(frames))
@@ -252,7 +253,7 @@ class Segments:
 
 def _after(name: str) -> int:
     """No sequence in the segment of this name is this or higher, for no segment has so many bytes."""
-    segment = form.read_segment(name, b"", calc_crc32c)
+    segment = form.read_segment(name, b"")
     return segment.first + 2**32 // form.ENTRY_BYTES_MIN if segment else 0
 
 
@@ -268,19 +269,18 @@ def _fill(held: Held, file: File, backlog: Backlog) -> _Gaps:
     part.size = max(file.size(), form.HEADER_BYTES)
     set_aside = torn = torn_bytes = 0
     next_sequence = held.segment.first
-    lanes: dict[tuple[str, int], int] = {}
-    for found in form.recover(lambda offset, size: _readable(file, offset, size), part.size, held.segment, calc_crc32c):
+    numbers: dict[bytes, int] = {}
+    for found in form.recover(lambda offset, size: _readable(file, offset, size), part.size, held.segment):
         if isinstance(found, form.Gap):
             torn, torn_bytes = torn + 1, torn_bytes + found.length
             next_sequence = max(next_sequence, found.next_sequence)
             continue
         set_aside, torn, torn_bytes = set_aside + torn, 0, 0
-        lane = found.topic, found.partition
-        number = lanes.get(lane)
-        if number is None:
-            number = lanes[lane] = backlog.number(lane)
-        part.put(found.first + shift, found.records, number, found.place, found.oldest_ms)
-        next_sequence = found.first + found.records
+        for lane in set(found.lanes) - numbers.keys():
+            numbers[lane] = backlog.number(form.lane_of(lane))
+        lanes = [numbers[lane] for lane in found.lanes]
+        part.put(Rows([first + shift for first in found.firsts], found.records, lanes, found.places, found.oldest_ms))
+        next_sequence = found.firsts[-1] + found.records[-1]
     return _Gaps(set_aside, torn_bytes, next_sequence)
 
 
@@ -299,7 +299,7 @@ def _readable(file: File, offset: int, size: int) -> bytes:
 
 def _opened(held: Held, file: File, place: int, length_max: int) -> Opened | None:
     try:
-        return form.opened(file.read(place, length_max), held.segment.salt, held.cipher, calc_crc32c)
+        return form.opened(file.read(place, length_max), held.segment.salt, held.cipher)
     except (form.BadFrameError, OSError) as exc:
         logs.error("a frame of the spool cannot be read", name=held.name, place=place, reason=type(exc).__name__)
         return None

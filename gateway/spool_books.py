@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from gateway import logs
 from gateway.config import Spool as Settings
-from gateway.core.backlog import Backlog, Part
+from gateway.core.backlog import Backlog
+from gateway.core.part import Part
 from gateway.segments import Group, Held, Recovered, Segments, held_of
 
 

@@ -115,7 +115,7 @@ class Commits:
         self._tasks.cancel("probe")
         await self._tasks.idle()
         current = self._books.current
-        if current is not None and current.part.starts and not self._is_failed and self._books.is_own_empty:
+        if current is not None and current.part.frames and not self._is_failed and self._books.is_own_empty:
             self.roll()  # so that the next start replays nothing in vain
             await self._tasks.idle()
         await self._disk.run(self._log.unlock)

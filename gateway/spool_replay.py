@@ -6,7 +6,7 @@ segment, and the next start looks at it once more.  Memory is that of one batch,
 
 from collections.abc import Sequence
 from functools import partial
-from itertools import groupby
+from itertools import compress, groupby
 
 from gateway.core.backlog import Lane, Spot
 from gateway.core.event import Record, bytes_max
@@ -28,7 +28,7 @@ class Replay:
             found: list[tuple[int, Record]] = []
             for spot, one in zip(spots, await self._disk.run(partial(_read, spots)), strict=True):
                 if one is not None:
-                    found += [(sequence, record) for sequence, record in zip(spot.sequences, one[1], strict=False) if spot.part.waits(sequence)]
+                    found += compress(zip(spot.sequences, one[1], strict=False), self._books.backlog.waits(spot))
                 else:
                     self._books.put_aside(spot.sequences)
             if out := _fitting(found, batch_bytes_max):

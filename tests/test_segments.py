@@ -47,7 +47,7 @@ def recover(disk: SimulatedDisk, *secrets: bytes) -> Recovered:
 
 
 def firsts(found: Recovered) -> list[int]:
-    return [held.part.first + start for held in found.held for start in held.part.starts]
+    return [held.part.first + start for held in found.held for start in held.part.index.starts]
 
 
 def _readable(disk: SimulatedDisk) -> SimulatedDisk:
@@ -104,9 +104,9 @@ def test_a_block_that_cannot_be_read_costs_its_frame_alone() -> None:
     disk.unreadable = {disk.directories[HOME][held.name]: {6_000}}
     whole, found = recover(_readable(disk)), recover(disk)
     [of] = whole.held
-    ends = [*of.part.places[1:], of.part.size]
+    ends = [*of.part.index.places[1:], of.part.size]
     # It reads in blocks of 4,096; which frames are spared follows from where they stand.
-    assert firsts(found) == [first for first, place, end in zip(firsts(whole), of.part.places, ends, strict=True) if end <= 4_096 or place >= 8_192]
+    assert firsts(found) == [first for first, place, end in zip(firsts(whole), of.part.index.places, ends, strict=True) if end <= 4_096 or place >= 8_192]
     assert 9 > len(firsts(found)) > 3
     assert (found.set_aside >= 1, found.next_sequence) == (True, 90)
 
@@ -156,7 +156,7 @@ def test_a_segment_wants_its_bytes_free_before_it_is_begun() -> None:
 def test_frames_are_read_where_they_stand_and_a_bad_one_is_told() -> None:
     disk, one = with_frames(0, 2, 4)
     [held] = recover(disk).held
-    places = [(place, 2_000) for place in held.part.places]
+    places = [(place, 2_000) for place in held.part.index.places]
     content(disk)[places[1][0] + 70] ^= 1
     opened = one.read(held, places)
     assert [None if found is None else [record.event_id for record in found[1]] for found in opened] == [["e0", "e1"], None, ["e4", "e5"]]
