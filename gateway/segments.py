@@ -16,7 +16,7 @@ What a kill or a power cut can leave, and what recovery does about it, in this o
     3  a segment with damage in the middle: the frames before and behind it count, what is damaged is counted
     4  blocks that cannot be read: they are read as zeros, so it is 3
     5  a segment whose removal was not yet durable: its records are sent again, which their ids give away
-    6  a file of another name: left alone
+    6  a file of another name: left alone; so are segments that had damage and are kept for a person, `.damaged`
     7  then a new segment, behind every sequence that may have been given; only now may an older one be removed,
        so that no sequence is ever given twice
 
@@ -42,6 +42,9 @@ from gateway.disk import Disk, File
 from gateway.errors import ConfigError
 
 _SUFFIX: Final = ".spool"
+_DAMAGED_SUFFIX: Final = ".damaged"
+# Four segments of the default size: a disk that damages more is not read by hand, and these bytes drain by themselves never.
+DAMAGED_BYTES_MAX: Final = 256 << 20
 _BLOCK_BYTES: Final = 4096  # what a disk reads at a time: beside an unreadable one the others are read
 
 
@@ -71,6 +74,7 @@ class Held:
         self.segment = segment
         self.cipher = Cipher(form.segment_key(segments.secrets[segment.key_id], segment.salt))
         self.part = Part(first, self)
+        self.is_damaged = False  # it has frames that were damaged when it was found
 
     @property
     def path(self) -> Path:
@@ -100,7 +104,7 @@ class Recovered(NamedTuple):
     held: list[Held]
     next_sequence: int
     frames: int
-    set_aside: int  # gaps with good frames behind them
+    set_aside: int  # gaps with good frames behind them, and segments that cannot be opened
     torn_bytes: int
 
 
@@ -150,7 +154,7 @@ class Segments:
             except OSError as exc:
                 # It may come back, and with it whatever was given in it.
                 logs.error("a segment of the spool cannot be opened", name=name, reason=exc.strerror)
-                next_sequence = max(next_sequence, _after(name))
+                next_sequence, set_aside = max(next_sequence, _after(name)), set_aside + 1
                 continue
             try:
                 one = self._known(name, file, max(first, end))
@@ -164,6 +168,8 @@ class Segments:
             one.part.pack()
             set_aside, torn_bytes = set_aside + gaps.set_aside, torn_bytes + gaps.torn_bytes
             next_sequence = max(next_sequence, one.part.first + gaps.next_sequence - one.segment.first)
+        if frames or set_aside:
+            logs.info("a spool was recovered", directory=self.directory.name, frames=frames, set_aside=set_aside, torn_bytes=torn_bytes)
         return Recovered(held, max(next_sequence, end, first), frames, set_aside, torn_bytes)
 
     def _known(self, name: str, file: File, first: int) -> Held | None:
@@ -234,21 +240,39 @@ class Segments:
 
     # Reading and removing
 
-    def read(self, held: Held, places: Sequence[tuple[int, int]]) -> list[Opened | None]:
-        """The frames at these (place, length at most), opened; None for one that cannot be read, or is not as it was written."""
+    def read(self, held: Held, places: Sequence[tuple[int, int]]) -> list[Opened | OSError | None]:
+        """The frames at these (place, length at most), opened; None for one that is not as it was written.
+
+        Where the disk does not give one, its error stands last, and those behind it are not asked for.
+        """
         try:
             file = self._disk.open(held.path)
         except OSError as exc:
-            logs.warning("a segment of the spool cannot be opened", name=held.name, reason=exc.strerror)
-            return [None] * len(places)
+            return [exc]
+        read: list[Opened | OSError | None] = []
         try:
-            return [_opened(held, file, *place) for place in places]
+            for place, length_max in places:
+                read.append(_opened(held, file.read(place, length_max), place))
+        except OSError as exc:
+            read.append(exc)
         finally:
             _close(file)
+        return read
 
-    def unlink(self, held: Held) -> None:
-        """Remove a segment.  Not synced: one that comes back is sent again."""
-        self._disk.unlink(held.path)
+    def remove(self, held: Held) -> None:
+        """Remove a segment.  Not synced: one that comes back is sent again.
+
+        What is damaged in it was not sent, and a person may still read most of that: so it is kept under another name,
+        and replayed no more, while there are few such.
+        """
+        if held.is_damaged and self._damaged_bytes() + held.part.size <= DAMAGED_BYTES_MAX:
+            self._disk.rename(held.path, held.path.with_suffix(_DAMAGED_SUFFIX))
+            logs.error("a segment of the spool is kept for its damaged frames", name=held.path.with_suffix(_DAMAGED_SUFFIX).name)
+        else:
+            self._disk.unlink(held.path)
+
+    def _damaged_bytes(self) -> int:
+        return sum(self._disk.size(self.directory / name) for name in self._disk.names(self.directory) if name.endswith(_DAMAGED_SUFFIX))
 
 
 def _after(name: str) -> int:
@@ -281,6 +305,7 @@ def _fill(held: Held, file: File, backlog: Backlog) -> _Gaps:
         lanes = [numbers[lane] for lane in found.lanes]
         part.put(Rows([first + shift for first in found.firsts], found.records, lanes, found.places, found.oldest_ms))
         next_sequence = found.firsts[-1] + found.records[-1]
+    held.is_damaged = set_aside > 0
     return _Gaps(set_aside, torn_bytes, next_sequence)
 
 
@@ -297,11 +322,11 @@ def _readable(file: File, offset: int, size: int) -> bytes:
     return b"".join(_readable(file, start, stop - start) for start, stop in pairwise(cuts))
 
 
-def _opened(held: Held, file: File, place: int, length_max: int) -> Opened | None:
+def _opened(held: Held, content: bytes, place: int) -> Opened | None:
     try:
-        return form.opened(file.read(place, length_max), held.segment.salt, held.cipher)
-    except (form.BadFrameError, OSError) as exc:
-        logs.error("a frame of the spool cannot be read", name=held.name, place=place, reason=type(exc).__name__)
+        return form.opened(content, held.segment.salt, held.cipher)
+    except form.BadFrameError:
+        logs.error("a frame of the spool is damaged", name=held.name, place=place)
         return None
 
 

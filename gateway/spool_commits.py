@@ -75,6 +75,7 @@ class Commits:
         self._on_found = on_found
         self._pending: list[_Append] = []
         self._wants_roll = False
+        self._rolls_from = 0  # what is given from here on does not belong into a segment that begins before it
         self._is_recovered = self._is_failed = self._is_closed = False
         self.frames_synced = 0
         self.frames_failed = 0
@@ -131,8 +132,8 @@ class Commits:
         return future
 
     def roll_next(self) -> None:
-        """Begin a new segment before the next record."""
-        self._wants_roll = True
+        """Begin a new segment before the next sequence that is given."""
+        self._wants_roll, self._rolls_from = True, self._books.next
 
     def roll(self) -> None:
         """Begin a new segment at once."""
@@ -214,7 +215,7 @@ class Commits:
     def _activate(self, held: Held) -> None:
         """A new segment is durable: those before it may go when nothing in them waits."""
         self._books.activate(held)
-        self._wants_roll = False
+        self._wants_roll = held.part.first < self._rolls_from  # it was on its way when that was asked
         self._sweep.begin()
 
     # When the disk fails
