@@ -138,10 +138,10 @@ class Segments:
             self._unlock()
             self._unlock = None
 
-    def recover(self, backlog: Backlog, first: int = 0) -> Recovered:
+    def recover(self, backlog: Backlog) -> Recovered:
         """Find every good frame; the segments found are not in the backlog yet.
 
-        Args: backlog: whose lanes' numbers are used; first: the lowest sequence they may have in this process.
+        Args: backlog: whose lanes' numbers are used.
 
         Raises:
             ConfigError: a segment was written with a key that is not among the secrets.
@@ -157,7 +157,7 @@ class Segments:
                 next_sequence, set_aside = max(next_sequence, _after(name)), set_aside + 1
                 continue
             try:
-                one = self._known(name, file, max(first, end))
+                one = self._known(name, file, end)
                 if one is None:
                     continue
                 gaps = _fill(one, file, backlog)
@@ -170,7 +170,7 @@ class Segments:
             next_sequence = max(next_sequence, one.part.first + gaps.next_sequence - one.segment.first)
         if frames or set_aside:
             logs.info("a spool was recovered", directory=self.directory.name, frames=frames, set_aside=set_aside, torn_bytes=torn_bytes)
-        return Recovered(held, max(next_sequence, end, first), frames, set_aside, torn_bytes)
+        return Recovered(held, max(next_sequence, end), frames, set_aside, torn_bytes)
 
     def _known(self, name: str, file: File, first: int) -> Held | None:
         segment = form.read_segment(name, _readable(file, 0, form.HEADER_BYTES))
@@ -179,7 +179,7 @@ class Segments:
             return None
         if segment.key_id not in self.secrets:
             raise ConfigError(f"spool {self.directory / name}: written with a key that is not there (key id {segment.key_id.hex()}): want it back")
-        # Its own sequences, unless they are taken: by this process, where its directory is adopted.
+        # Its own sequences, unless a segment before it has them too: then somebody copied a file.
         return Held(self, name, segment, max(segment.first, first))
 
     # Writing

@@ -202,6 +202,8 @@ class DiskSpool:
             await asyncio.sleep(_ASK_AGAIN_S)
 
     async def adopt(self, directory: Path) -> bool:
+        if not self._commits.is_recovered:
+            return False  # the sequences that theirs would get may be our own
         segments = self._new_segments(directory)
         try:
             found = await self._disk.run(partial(self._taken_over, segments))

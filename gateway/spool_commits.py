@@ -81,6 +81,11 @@ class Commits:
         self.frames_failed = 0
 
     @property
+    def is_recovered(self) -> bool:
+        """Whether it is known which sequences our own directory has given."""
+        return self._is_recovered
+
+    @property
     def why_not(self) -> str:
         """What is wrong with the disk, or with us; empty where it takes what the bound allows."""
         if self._is_closed:

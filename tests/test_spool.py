@@ -10,7 +10,7 @@ from gateway.errors import ConfigError
 from gateway.spool import DiskSpool
 from tests.fakes import FakeClock, in_virtual_time
 from tests.simulated_disk import SimulatedDisk
-from tests.spools import HOME, MANY, SETTINGS, fail, names, opened, some
+from tests.spools import HOME, MANY, SETTINGS, fail, names, opened, some, spool_on
 
 T = TypeVar("T")
 
@@ -102,6 +102,26 @@ async def test_what_is_adopted_while_a_segment_is_made_has_sequences_of_its_own(
     for sequence, _ in entries:
         spool.settle(range(sequence, sequence + 1))
     assert (spool.waiting(), await names(spool)) == ({}, [])
+
+
+@in_virtual_time
+async def test_nothing_is_adopted_before_our_own_sequences_are_known() -> None:
+    disk = SimulatedDisk()
+    await (await opened(disk, "1")).append("syncs", 0, some(10, 2))
+    await (await opened(disk)).append("syncs", 0, some(0, 2))
+    spool = spool_on(disk)
+    unlock = disk.lock(HOME)
+    assert unlock is not None
+    await spool.open()
+    assert not await spool.adopt(HOME.parent / "1")
+    unlock()
+    await asyncio.sleep(2)
+    assert await spool.adopt(HOME.parent / "1")
+    entries = await spool.read("syncs", 0, MANY)
+    assert [one.event_id for _, one in entries] == ["e0", "e1", "e10", "e11"]
+    for sequence, _ in entries:
+        spool.settle(range(sequence, sequence + 1))
+    assert spool.waiting() == {}
 
 
 @in_virtual_time
