@@ -14,7 +14,7 @@ the spool is open again.
 
 import asyncio
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -198,7 +198,7 @@ class Commits:
         for lane, ones in by_lane.items():
             for one in ones:
                 one.first = self._books.give(len(one.records))
-            groups += _framed(lane, ones[0].first, [record for one in ones for record in one.records])
+            groups += _framed(lane, ones)
         return groups
 
     def _write(self, groups: Sequence[Group], first: int, added_bytes: int, is_roll: bool) -> _Written:
@@ -266,13 +266,18 @@ def _refuse(one: _Append, why: str) -> None:
         one.future.set_exception(SpoolFailed(why))
 
 
-def _framed(lane: Lane, first: int, records: list[Record]) -> list[Group]:
-    """The records of a lane in frames of a size."""
-    groups, start, size = [], 0, 0
-    for at, record in enumerate(records):
-        added = form.frame_bytes_max("", (record,))
-        if size and size + added > _FRAME_BYTES_MAX:
-            groups.append(Group(lane, first + start, records[start:at]))
-            start, size = at, 0
-        size += added
-    return [*groups, Group(lane, first + start, records[start:])]
+def _framed(lane: Lane, appends: Sequence[_Append]) -> Iterator[Group]:
+    """The records of a lane in frames of a size: appends stay whole, but for those that are larger than a frame."""
+    first, records, size = appends[0].first, list[Record](), 0
+    for one in appends:
+        for some, added in [(one.records, one.bytes_max)] if one.bytes_max <= _FRAME_BYTES_MAX else _cut(one.records):
+            if records and size + added > _FRAME_BYTES_MAX:
+                yield Group(lane, first, records)
+                first, records, size = first + len(records), [], 0
+            records += some
+            size += added
+    yield Group(lane, first, records)
+
+
+def _cut(records: Sequence[Record]) -> Iterator[tuple[Sequence[Record], int]]:
+    return (((record,), form.frame_bytes_max("", (record,))) for record in records)

@@ -169,8 +169,10 @@ def frame(topic: str, partition: int, first: int, records: Sequence[Record], sal
     name = topic.encode()
     length = _HEAD.size + len(name) + _CRC_BYTES + len(body) + _TAG_BYTES + _CRC_BYTES
     head = _HEAD.pack(_FRAME_MAGIC, length, first, len(records), records[0].timestamp_ms, partition, len(name)) + name
-    checked = head + _CRC.pack(crc32(head, crc32(salt))) + cipher.encrypt(_nonce(first), body, head)
-    return checked + _CRC.pack(crc32(checked, crc32(salt)))
+    head_crc, sealed = crc32(head, crc32(salt)), cipher.encrypt(_nonce(first), body, head)
+    between = _CRC.pack(head_crc)
+    # A crc goes on where it stood: nothing is put together twice for it.
+    return b"".join((head, between, sealed, _CRC.pack(crc32(sealed, crc32(between, head_crc)))))
 
 
 def frame_bytes_max(topic: str, records: Sequence[Record]) -> int:
