@@ -25,7 +25,7 @@ A second recovery finds the same, and one empty segment more that goes with the 
 
 import errno
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -139,7 +139,11 @@ class Segments:
             self._unlock = None
 
     def recover(self, backlog: Backlog) -> Recovered:
-        """Find every good frame; the segments found are not in the backlog yet.
+        """All of `recovering` at once."""
+        return next(found for found in self.recovering(backlog) if found is not None)
+
+    def recovering(self, backlog: Backlog) -> Iterator[Recovered | None]:
+        """Find every good frame, step by step: None while there is more to read.  The segments found are not in the backlog yet.
 
         Args: backlog: whose lanes' numbers are used.
 
@@ -160,7 +164,7 @@ class Segments:
                 one = self._known(name, file, end)
                 if one is None:
                     continue
-                gaps = _fill(one, file, backlog)
+                gaps = yield from _fill(one, file, backlog)
             finally:
                 _close(file)
             held.append(one)
@@ -170,7 +174,7 @@ class Segments:
             next_sequence = max(next_sequence, one.part.first + gaps.next_sequence - one.segment.first)
         if frames or set_aside:
             logs.info("a spool was recovered", directory=self.directory.name, frames=frames, set_aside=set_aside, torn_bytes=torn_bytes)
-        return Recovered(held, max(next_sequence, end), frames, set_aside, torn_bytes)
+        yield Recovered(held, max(next_sequence, end), frames, set_aside, torn_bytes)
 
     def _known(self, name: str, file: File, first: int) -> Held | None:
         segment = form.read_segment(name, _readable(file, 0, form.HEADER_BYTES))
@@ -287,8 +291,8 @@ class _Gaps(NamedTuple):
     next_sequence: int  # on disk: none that was given in this segment is this or higher
 
 
-def _fill(held: Held, file: File, backlog: Backlog) -> _Gaps:
-    """Put a segment's frames into its part, and count what is between and behind them."""
+def _fill(held: Held, file: File, backlog: Backlog) -> Generator[None, None, _Gaps]:
+    """Put a segment's frames into its part, and count what is between and behind them; a step is what is read at once."""
     part, shift = held.part, held.part.first - held.segment.first
     part.size = max(file.size(), form.HEADER_BYTES)
     set_aside = torn = torn_bytes = 0
@@ -305,6 +309,7 @@ def _fill(held: Held, file: File, backlog: Backlog) -> _Gaps:
         lanes = [numbers[lane] for lane in found.lanes]
         part.put(Rows([first + shift for first in found.firsts], found.records, lanes, found.places, found.oldest_ms))
         next_sequence = found.firsts[-1] + found.records[-1]
+        yield
     held.is_damaged = set_aside > 0
     return _Gaps(set_aside, torn_bytes, next_sequence)
 

@@ -105,6 +105,35 @@ async def test_what_is_adopted_while_a_segment_is_made_has_sequences_of_its_own(
 
 
 @in_virtual_time
+async def test_an_append_does_not_wait_for_a_long_adoption() -> None:
+    disk = SlowDisk()
+    gone = await opened(disk, "1")
+    for n in range(30):  # a segment each, and so a step
+        await gone.append("syncs", 0, some(100 + n, 1, 7_000))
+    spool = await opened(disk)
+    adopting = asyncio.create_task(spool.adopt(HOME.parent / "1"))
+    await asyncio.sleep(0.1)
+    await spool.append("syncs", 0, some(0, 1))
+    assert not adopting.done()
+    assert await adopting
+    assert await names(spool) == ["e0", *(f"e{n}" for n in range(100, 130))]
+
+
+@in_virtual_time
+async def test_an_adoption_that_is_cut_short_lets_the_directory_go() -> None:
+    disk = SlowDisk()
+    gone = await opened(disk, "1")
+    for n in range(9):
+        await gone.append("syncs", 0, some(n, 1, 7_000))
+    spool = await opened(disk)
+    spool.adopt_all([HOME.parent / "1"])
+    await asyncio.sleep(0.05)
+    assert HOME.parent / "1" in disk.locks
+    await spool.close()
+    assert not disk.locks
+
+
+@in_virtual_time
 async def test_nothing_is_adopted_before_our_own_sequences_are_known() -> None:
     disk = SimulatedDisk()
     await (await opened(disk, "1")).append("syncs", 0, some(10, 2))
