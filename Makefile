@@ -105,7 +105,7 @@ bench-arrivals: $(VENV)/.dev ## Measure how many open arrivals a second the rehe
 bench-scrape: $(VENV)/.dev ## Measure a scrape of eight workers beside prometheus_client's own, before and after 1,000 restarts
 	@$(BIN)/python -m benchmarks.bench_scrape $(BENCH)
 
-bench-spool: $(VENV)/.dev ## Measure the spool on this disk: appends, replay, and how soon a gigabyte of backlog serves; a minute
+bench-spool: $(VENV)/.dev ## Measure the spool on this disk: appends, how soon a gigabyte of backlog serves, a day of it replayed, all spooled beside all to Kafka; five minutes
 	@$(BIN)/python -m benchmarks.bench_spool $(BENCH)
 
 crash-matrix: $(VENV)/.dev ## Recover the spool from every crash of 1,000 random workloads; about twenty minutes

@@ -1,12 +1,16 @@
-"""What the spool costs on this machine's disk.  Linux only.
+"""What the spool costs on this machine's disk, in ratios to what nobody could do without.  Linux only.
 
-    python -m benchmarks.bench_spool                     all of it, with 1 GiB of backlog; about a minute
-    python -m benchmarks.bench_spool --backlog-mib 64    does everything run?  seconds
+    python -m benchmarks.bench_spool                        all parts; about five minutes
+    python -m benchmarks.bench_spool --quick                does everything run?  a minute
+    python -m benchmarks.bench_spool --parts day --day-share 1     a day's backlog in full: 10 GB, and about ten minutes
 
-    append    one request's records at a time, 1 to 1,024 requests waiting at once: what one fdatasync covers, and for how many
-    recover   a backlog of that size, made of frames as a worker under load writes them and of frames of a single
-              record, in a process of its own: how long from its start to serving, and how much its memory grows
-    replay    all of it read back in batches, lane by lane in turn, and settled: records a second
+    append    one request's records at a time, 1 to 1,024 requests waiting at once: what one fdatasync covers, and for
+              how many; beside it the same bytes written and synced with nothing around
+    recover   a backlog of --backlog-mib, of frames as a worker under load writes them and of frames of a single
+              record: how long to serving, how much memory grows; beside it the same bytes read, and a crc of each;
+              then read back lane by lane in turn, and settled
+    day       --day-share of 24 hours at 200 events a second, the worst case of a frame for each, replayed in order
+    path      gateways over real sockets: all spooled, beside all to Kafka
 
 Exit codes as bench_path has them: 0 measured; 1 a target missed, with --enforce; 2 something broke.
 """
@@ -14,109 +18,103 @@ Exit codes as bench_path has them: 0 measured; 1 a target missed, with --enforce
 import argparse
 import asyncio
 import json
-import multiprocessing
 import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from multiprocessing.connection import Connection
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import NamedTuple
 
+from benchmarks import spool_path
+from benchmarks.backlogs import LANES, PER_S, Recovered, events, fill, measured, spool_in
 from benchmarks.command import EXIT_MISSED, run, say
-from gateway import clock
-from gateway.config import Spool as Settings
-from gateway.core.event import Forge, Record
-from gateway.core.payload import Sample
-from gateway.disk import RealDisk
-from gateway.memory import Resident
+from benchmarks.spool_path import Compared
 from gateway.segments import Group
-from gateway.spool import DiskSpool
 
-LANES = 12
-SECRET = bytes(32)
-BATCH_BYTES = 262_144
+PARTS = ("append", "recover", "day", "path")
 RECOVER_S_MAX, GROWTH_MIB_MAX = 10.0, 64.0
+DAY_RECORDS = 24 * 3600 * PER_S
+REPLAY_S = 30.0  # its pace is known by then
+CONNECTIONS = 64
 
 
 class Appended(NamedTuple):
+    """So many requests at a time."""
+
     waiting: int
     records_per_s: float
     records_per_sync: float
     cpu_us: float
     p99_ms: float
-
-
-class Recovered(NamedTuple):
-    """One backlog."""
-
-    frames_of: int  # records
-    mib: float
-    records: int
-    seconds: float
-    cpu_s: float
-    growth_mib: float
-    replayed_per_s: float
-    replay_growth_mib: float
+    bare_sync_ratio: float  # how long a sync takes, in units of the same bytes written and synced bare
 
 
 def main() -> int:
     """Measure, print, and return the exit code."""
-    parser = argparse.ArgumentParser(description="Appends, recovery and replay of the spool.")
+    parser = argparse.ArgumentParser(description="Appends, recovery and replay of the spool, and the whole path into it.")
+    parser.add_argument("--parts", default=",".join(PARTS), help=f"of {', '.join(PARTS)}; default: all")
     parser.add_argument("--backlog-mib", type=int, default=1024)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of appending, at each number of requests")
+    parser.add_argument("--day-share", type=float, default=0.1, help="of 24 hours; 1 takes 10 GB")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of appending, at each number of requests, and of a round")
+    parser.add_argument("--pairs", type=int, default=12, help="of rounds over sockets")
     parser.add_argument("--directory", type=Path, help="where; default: a temporary one, which may be in memory")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.add_argument("--quick", action="store_true", help="a smoke run; its figures say little")
     parser.add_argument("--enforce", action="store_true", help="exit 1 when a target is missed")
-    return run(bench(parser.parse_args()))
+    chosen = parser.parse_args()
+    if unknown := {*chosen.parts.split(",")} - {*PARTS}:
+        parser.error(f"--parts {', '.join(sorted(unknown))}: want some of {', '.join(PARTS)}")
+    if chosen.quick:
+        chosen.backlog_mib, chosen.day_share, chosen.seconds, chosen.pairs = 16, 0.002, 0.3, 2
+    return run(bench(chosen))
 
 
 async def bench(chosen: argparse.Namespace) -> int:
     """Do everything, in order."""
+    parts, figures, verdicts = chosen.parts.split(","), dict[str, list[dict[str, object]]](), list[tuple[str, bool]]()
     with tempfile.TemporaryDirectory(prefix="sluicegate-spool-", dir=chosen.directory) as name:
         root = Path(name)
-        appended = [await appending(root / f"a{waiting}", waiting, chosen.seconds) for waiting in (1, 16, 64, 256, 1024)]
-        for one in appended:
-            print(
-                f"append, {one.waiting:>4} waiting: {one.records_per_s:>9,.0f} records/s, {one.records_per_sync:6.1f} a sync, "
-                f"{one.cpu_us:6.1f} us CPU each, p99 {one.p99_ms:.1f} ms"
-            )
-        recovered = []
-        for frames_of in (8, 1):
-            directory = root / f"r{frames_of}"
-            await fill(directory, chosen.backlog_mib << 20, frames_of)
-            say(f"{chosen.backlog_mib} MiB in frames of {frames_of} written")
-            recovered.append(await asyncio.to_thread(measured, directory, frames_of))
-            shutil.rmtree(directory)
-    for told in recovered:
-        print(
-            f"recover {told.mib:,.0f} MiB, {told.records:,} records, {told.frames_of} a frame: {told.seconds:.2f} s to serving ({told.cpu_s:.2f} s CPU), memory +{told.growth_mib:.0f} MiB; "
-            f"replay {told.replayed_per_s:,.0f} records/s, memory +{told.replay_growth_mib:.0f} MiB"
-        )
-    is_met = all(told.seconds < RECOVER_S_MAX and told.growth_mib < GROWTH_MIB_MAX for told in recovered)
-    print(f"target: a backlog of 1 GiB serves in less than {RECOVER_S_MAX:g} s, and takes less than {GROWTH_MIB_MAX:g} MiB: {'met' if is_met else 'MISSED'}")
+        if "append" in parts:
+            figures["append"] = [one._asdict() for one in await appends(root, chosen.seconds)]
+        if "recover" in parts:
+            backlogs = [await recovery(root, chosen.backlog_mib, frames_of) for frames_of in (8, 1)]
+            is_met = all(one.seconds < RECOVER_S_MAX and one.growth_mib < GROWTH_MIB_MAX and one.is_in_order for one in backlogs)
+            verdicts.append((f"a backlog of 1 GiB serves in less than {RECOVER_S_MAX:g} s, and takes less than {GROWTH_MIB_MAX:g} MiB", is_met))
+            figures["recover"] = [one._asdict() for one in backlogs]
+        if "day" in parts:
+            day = await a_day(root, chosen.day_share)
+            is_met = day.is_in_order and day.replayed == day.records and max(day.growth_mib, day.replay_growth_mib) < GROWTH_MIB_MAX
+            verdicts.append((f"{chosen.day_share:.3g} of a day's backlog replays in order, and takes less than {GROWTH_MIB_MAX:g} MiB", is_met))
+            figures["day"] = [day._asdict()]
+        if "path" in parts:
+            paths = await spool_path.compared(root, chosen.pairs, chosen.seconds, CONNECTIONS)
+            for one in paths:
+                print(path_text(one))
+            verdicts.append((f"spooling all keeps {spool_path.TARGET:g} of the events a second that go to Kafka", all(one.is_met for one in paths)))
+            figures["path"] = [one._asdict() for one in paths]
+    for text, is_met in verdicts:
+        print(f"target: {text}: {'met' if is_met else 'MISSED'}")
     if chosen.json:
-        chosen.json.write_text(json.dumps({"append": [one._asdict() for one in appended], "recover": [one._asdict() for one in recovered]}, indent=2) + "\n")
-    return EXIT_MISSED if chosen.enforce and not is_met else 0
+        chosen.json.write_text(json.dumps(figures, indent=2, default=vars) + "\n")
+    return EXIT_MISSED if chosen.enforce and not all(is_met for _, is_met in verdicts) else 0
 
 
-def spool_in(directory: Path) -> DiskSpool:
-    """A spool of the default settings, but for its bound."""
-    return DiskSpool(Settings(bytes_max=1 << 40), directory, [SECRET], clock.SYSTEM, RealDisk(), reserved_for="signups.v1")
+# Appending
 
 
-def events(count: int) -> list[Record]:
-    """Syncs as a phone sends them, of one sample each."""
-    forge, at_us = Forge("benchmark"), 1_769_519_405_000_000
-    at = datetime.fromtimestamp(at_us / 1e6, tz=UTC)
-    out: list[Record] = []
-    for n in range(count):
-        sample = Sample(n, "2026-01-27", 4_000 + n, at, "watch")
-        out += forge.syncs(b"member-%06d" % n, (f"device-{n}", "ios", "1.4.2"), [sample], at_us)
-    return out
+async def appends(root: Path, seconds: float) -> list[Appended]:
+    """Few and many at a time."""
+    found = []
+    for waiting in (1, 16, 64, 256, 1024):
+        one = await appending(root / f"a{waiting}", waiting, seconds)
+        print(
+            f"append, {one.waiting:>4} waiting: {one.records_per_s:>9,.0f} records/s, {one.records_per_sync:6.1f} a sync, {one.cpu_us:6.1f} us CPU each, "
+            f"p99 {one.p99_ms:.1f} ms; a sync takes {one.bare_sync_ratio:.2f} x a bare one"
+        )
+        found.append(one)
+    return found
 
 
 async def appending(directory: Path, waiting: int, seconds: float) -> Appended:
@@ -146,74 +144,64 @@ async def appending(directory: Path, waiting: int, seconds: float) -> Appended:
     spool._log.commit = counted  # type: ignore[method-assign]  # noqa: SLF001
     await asyncio.gather(*(requests(lane) for lane in range(waiting)))
     cpu, elapsed = process_time() - cpu, perf_counter() - started
+    written_bytes = spool.size_bytes
     await spool.close()
-    return Appended(waiting, len(took_s) / elapsed, len(took_s) / max(syncs, 1), cpu / len(took_s) * 1e6, sorted(took_s)[len(took_s) * 99 // 100] * 1e3)
+    bare_s = bare_sync_s(directory / "bare", written_bytes // max(syncs, 1), min(syncs, 200))
+    ratio = elapsed / max(syncs, 1) / bare_s
+    return Appended(waiting, len(took_s) / elapsed, len(took_s) / max(syncs, 1), cpu / len(took_s) * 1e6, sorted(took_s)[len(took_s) * 99 // 100] * 1e3, ratio)
 
 
-async def fill(directory: Path, size: int, frames_of: int) -> None:
-    """A backlog of so many bytes, in frames of so many records; many share a sync, or this would take an hour."""
-    spool = spool_in(directory)
-    await spool.open()
-    records, segments, settings = events(1024), spool._log, Settings()  # noqa: SLF001
-    first, written, lane = 0, 0, 0
-    while written < size:
-        groups = []
-        for at in range(0, len(records), frames_of):
-            lane = (lane + 1) % LANES
-            groups.append(Group(("syncs.v1", lane), first, records[at : at + frames_of]))
-            first += len(groups[-1].records)
-        if not segments.has_room(1 << 20, settings.segment_bytes):
-            segments.begin(groups[0].first, 0)
-        held = segments._active  # noqa: SLF001
-        assert held is not None
-        placed, added = segments.commit(groups)
-        held.part.starts.append(len(placed))  # it is not empty any more
-        held.part.size += added
-        written += added
-    segments.unlock()  # as a kill does
-    spool._disk.close()  # noqa: SLF001
+def bare_sync_s(path: Path, size: int, times: int) -> float:
+    """So many bytes written and synced with nothing around: how long each takes."""
+    content, fd = os.urandom(size), os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    started = perf_counter()
+    for _ in range(times):
+        os.write(fd, content)
+        os.fdatasync(fd)
+    elapsed = perf_counter() - started
+    os.close(fd)
+    return elapsed / times
 
 
-def measured(directory: Path, frames_of: int) -> Recovered:
-    """Recover and replay it in a process of its own, whose memory is its own."""
-    ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=recovering, args=(directory, frames_of, theirs))
-    process.start()
-    theirs.close()  # so that its end is heard, however it comes
-    try:
-        return Recovered(*ours.recv())
-    except EOFError as exc:
-        raise OSError("the process that recovers ended without an answer") from exc
-    finally:
-        process.join()
+# Backlogs
 
 
-def recovering(directory: Path, frames_of: int, told: Connection) -> None:
-    """In that process."""
-    told.send(asyncio.run(recovered_and_replayed(directory, frames_of)))
+async def recovery(root: Path, mib: int, frames_of: int) -> Recovered:
+    """A backlog of that size."""
+    directory = root / f"r{frames_of}"
+    await fill(directory, frames_of, size=mib << 20)
+    say(f"{mib} MiB in frames of {frames_of} written")
+    return await measured_and_told(directory, frames_of, REPLAY_S)
 
 
-async def recovered_and_replayed(directory: Path, frames_of: int) -> Sequence[object]:
-    """Open, then read and settle everything."""
-    os.sync()
-    resident = Resident()
-    before, cpu, started = resident.bytes(), process_time(), perf_counter()
-    spool = spool_in(directory)
-    await spool.open()
-    seconds, cpu, growth = perf_counter() - started, process_time() - cpu, resident.bytes() - before
-    mib = spool.size_bytes / 2**20
-    records, most, started = sum(spool.waiting().values()), 0, perf_counter()
-    while waiting := spool.waiting():
-        for lane in waiting:
-            batch = await spool.read(*lane, BATCH_BYTES)
-            for sequence, _ in batch:
-                spool.settle(range(sequence, sequence + 1))
-        most = max(most, resident.bytes() - before)
-        if perf_counter() - started > 30:  # the rate is known by now
-            break
-    replayed = (records - sum(spool.waiting().values())) / (perf_counter() - started)
-    await spool.close()
-    return frames_of, mib, records, seconds, cpu, growth / 2**20, replayed, most / 2**20
+async def a_day(root: Path, share: float) -> Recovered:
+    """That share of a day's backlog, all of it replayed."""
+    directory = root / "day"
+    await fill(directory, 1, records=round(DAY_RECORDS * share))
+    say(f"{24 * share:.3g} hours at {PER_S} a second written")
+    return await measured_and_told(directory, 1, float("inf"))
+
+
+async def measured_and_told(directory: Path, frames_of: int, replay_s: float) -> Recovered:
+    """Measure it, take it away, and print what was found."""
+    told = await asyncio.to_thread(measured, directory, frames_of, replay_s)
+    shutil.rmtree(directory)
+    print(
+        f"recover {told.mib:,.0f} MiB, {told.records:,} records, {told.frames_of} a frame: {told.seconds:.2f} s to serving, "
+        f"{told.cpu_s:.2f} s CPU, {told.cpu_s / told.bare_cpu_s:.1f} x a bare reading, memory +{told.growth_mib:.0f} MiB; "
+        f"replay of {told.replayed:,} at {told.replayed_per_s:,.0f} records/s, {'in order' if told.is_in_order else 'OUT OF ORDER'}, memory +{told.replay_growth_mib:.0f} MiB"
+    )
+    return told
+
+
+def path_text(one: Compared) -> str:
+    """A size of request in a line."""
+    return (
+        f"path, {one.events:>2} a request: all spooled {one.spool_per_s:,.0f} events/s, all to Kafka {one.kafka_per_s:,.0f}: ratio {one.throughput.median:.2f} "
+        f"[{one.throughput.low:.2f}, {one.throughput.high:.2f}], CPU an event {one.cpu.median:.2f} x [{one.cpu.low:.2f}, {one.cpu.high:.2f}]"
+        + (f", {one.refused} refused or lost" if one.refused else "")
+        + ("; THE GENERATOR WAS THE BOTTLENECK" if one.was_generator_bottleneck else "")
+    )
 
 
 if __name__ == "__main__":

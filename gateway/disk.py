@@ -65,6 +65,9 @@ class Disk(Protocol):
     def unlink(self, path: Path) -> None:
         """Remove a file."""
 
+    def size(self, path: Path) -> int:
+        """How long a file is."""
+
     def free_bytes(self, directory: Path) -> int:
         """What may still be written."""
 
@@ -142,6 +145,9 @@ class RealDisk:
 
     def unlink(self, path: Path) -> None:
         path.unlink()
+
+    def size(self, path: Path) -> int:
+        return path.stat().st_size
 
     def free_bytes(self, directory: Path) -> int:
         told = os.statvfs(directory)

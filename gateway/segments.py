@@ -16,7 +16,7 @@ What a kill or a power cut can leave, and what recovery does about it, in this o
     3  a segment with damage in the middle: the frames before and behind it count, what is damaged is counted
     4  blocks that cannot be read: they are read as zeros, so it is 3
     5  a segment whose removal was not yet durable: its records are sent again, which their ids give away
-    6  a file of another name: left alone
+    6  a file of another name: left alone; so are segments that had damage and are kept for a person, `.damaged`
     7  then a new segment, behind every sequence that may have been given; only now may an older one be removed,
        so that no sequence is ever given twice
 
@@ -25,23 +25,26 @@ A second recovery finds the same, and one empty segment more that goes with the 
 
 import errno
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from aiokafka.record.util import calc_crc32c
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway import logs
 from gateway.core import record as form
-from gateway.core.backlog import Backlog, Lane, Part
+from gateway.core.backlog import Backlog, Lane
 from gateway.core.event import Record
+from gateway.core.part import Part, Rows
 from gateway.disk import Disk, File
 from gateway.errors import ConfigError
 
 _SUFFIX: Final = ".spool"
+_DAMAGED_SUFFIX: Final = ".damaged"
+# Four segments of the default size: a disk that damages more is not read by hand, and these bytes drain by themselves never.
+DAMAGED_BYTES_MAX: Final = 256 << 20
 _BLOCK_BYTES: Final = 4096  # what a disk reads at a time: beside an unreadable one the others are read
 
 
@@ -71,6 +74,7 @@ class Held:
         self.segment = segment
         self.cipher = Cipher(form.segment_key(segments.secrets[segment.key_id], segment.salt))
         self.part = Part(first, self)
+        self.is_damaged = False  # it has frames that were damaged when it was found
 
     @property
     def path(self) -> Path:
@@ -100,7 +104,7 @@ class Recovered(NamedTuple):
     held: list[Held]
     next_sequence: int
     frames: int
-    set_aside: int  # gaps with good frames behind them
+    set_aside: int  # gaps with good frames behind them, and segments that cannot be opened
     torn_bytes: int
 
 
@@ -134,10 +138,14 @@ class Segments:
             self._unlock()
             self._unlock = None
 
-    def recover(self, backlog: Backlog, first: int = 0) -> Recovered:
-        """Find every good frame; the segments found are not in the backlog yet.
+    def recover(self, backlog: Backlog) -> Recovered:
+        """All of `recovering` at once."""
+        return next(found for found in self.recovering(backlog) if found is not None)
 
-        Args: backlog: whose lanes' numbers are used; first: the lowest sequence they may have in this process.
+    def recovering(self, backlog: Backlog) -> Iterator[Recovered | None]:
+        """Find every good frame, step by step: None while there is more to read.  The segments found are not in the backlog yet.
+
+        Args: backlog: whose lanes' numbers are used.
 
         Raises:
             ConfigError: a segment was written with a key that is not among the secrets.
@@ -150,29 +158,32 @@ class Segments:
             except OSError as exc:
                 # It may come back, and with it whatever was given in it.
                 logs.error("a segment of the spool cannot be opened", name=name, reason=exc.strerror)
-                next_sequence = max(next_sequence, _after(name))
+                next_sequence, set_aside = max(next_sequence, _after(name)), set_aside + 1
                 continue
             try:
-                one = self._known(name, file, max(first, end))
+                one = self._known(name, file, end)
                 if one is None:
                     continue
-                gaps = _fill(one, file, backlog)
+                gaps = yield from _fill(one, file, backlog)
             finally:
                 _close(file)
             held.append(one)
-            end, frames = one.part.end, frames + len(one.part.starts)
+            end, frames = one.part.end, frames + one.part.frames
+            one.part.pack()
             set_aside, torn_bytes = set_aside + gaps.set_aside, torn_bytes + gaps.torn_bytes
             next_sequence = max(next_sequence, one.part.first + gaps.next_sequence - one.segment.first)
-        return Recovered(held, max(next_sequence, end, first), frames, set_aside, torn_bytes)
+        if frames or set_aside:
+            logs.info("a spool was recovered", directory=self.directory.name, frames=frames, set_aside=set_aside, torn_bytes=torn_bytes)
+        yield Recovered(held, max(next_sequence, end), frames, set_aside, torn_bytes)
 
     def _known(self, name: str, file: File, first: int) -> Held | None:
-        segment = form.read_segment(name, _readable(file, 0, form.HEADER_BYTES), calc_crc32c)
+        segment = form.read_segment(name, _readable(file, 0, form.HEADER_BYTES))
         if segment is None:
             logs.warning("a file in the spool is none of its own, and left alone", name=name)
             return None
         if segment.key_id not in self.secrets:
             raise ConfigError(f"spool {self.directory / name}: written with a key that is not there (key id {segment.key_id.hex()}): want it back")
-        # Its own sequences, unless they are taken: by this process, where its directory is adopted.
+        # Its own sequences, unless a segment before it has them too: then somebody copied a file.
         return Held(self, name, segment, max(segment.first, first))
 
     # Writing
@@ -190,7 +201,7 @@ class Segments:
         file = self._disk.create(held.path)
         try:
             self._leftover = held.path
-            file.append(form.segment_header(segment, calc_crc32c))
+            file.append(form.segment_header(segment))
             file.sync()
             self._disk.sync_directory(self.directory)
         except OSError:
@@ -202,7 +213,7 @@ class Segments:
 
     def has_room(self, added_bytes: int, segment_bytes: int) -> bool:
         """Whether so many bytes more still belong into the segment that is written to."""
-        return self._active is not None and (not self._active.part.starts or self._active.part.size + added_bytes <= segment_bytes)
+        return self._active is not None and (not self._active.part.frames or self._active.part.size + added_bytes <= segment_bytes)
 
     def commit(self, groups: Sequence[Group]) -> tuple[list[tuple[Group, int]], int]:
         """Write the groups and sync once: (the places of their frames, bytes written).
@@ -215,7 +226,7 @@ class Segments:
         place, placed, frames = held.part.size, [], []
         for group in groups:
             placed.append((group, place))
-            frames.append(form.frame(*group.lane, group.first, group.records, held.segment.salt, held.cipher, calc_crc32c))
+            frames.append(form.frame(*group.lane, group.first, group.records, held.segment.salt, held.cipher))
             place += len(frames[-1])
         try:
             file.append(b"".join(frames))
@@ -233,26 +244,44 @@ class Segments:
 
     # Reading and removing
 
-    def read(self, held: Held, places: Sequence[tuple[int, int]]) -> list[Opened | None]:
-        """The frames at these (place, length at most), opened; None for one that cannot be read, or is not as it was written."""
+    def read(self, held: Held, places: Sequence[tuple[int, int]]) -> list[Opened | OSError | None]:
+        """The frames at these (place, length at most), opened; None for one that is not as it was written.
+
+        Where the disk does not give one, its error stands last, and those behind it are not asked for.
+        """
         try:
             file = self._disk.open(held.path)
         except OSError as exc:
-            logs.warning("a segment of the spool cannot be opened", name=held.name, reason=exc.strerror)
-            return [None] * len(places)
+            return [exc]
+        read: list[Opened | OSError | None] = []
         try:
-            return [_opened(held, file, *place) for place in places]
+            for place, length_max in places:
+                read.append(_opened(held, file.read(place, length_max), place))
+        except OSError as exc:
+            read.append(exc)
         finally:
             _close(file)
+        return read
 
-    def unlink(self, held: Held) -> None:
-        """Remove a segment.  Not synced: one that comes back is sent again."""
-        self._disk.unlink(held.path)
+    def remove(self, held: Held) -> None:
+        """Remove a segment.  Not synced: one that comes back is sent again.
+
+        What is damaged in it was not sent, and a person may still read most of that: so it is kept under another name,
+        and replayed no more, while there are few such.
+        """
+        if held.is_damaged and self._damaged_bytes() + held.part.size <= DAMAGED_BYTES_MAX:
+            self._disk.rename(held.path, held.path.with_suffix(_DAMAGED_SUFFIX))
+            logs.error("a segment of the spool is kept for its damaged frames", name=held.path.with_suffix(_DAMAGED_SUFFIX).name)
+        else:
+            self._disk.unlink(held.path)
+
+    def _damaged_bytes(self) -> int:
+        return sum(self._disk.size(self.directory / name) for name in self._disk.names(self.directory) if name.endswith(_DAMAGED_SUFFIX))
 
 
 def _after(name: str) -> int:
     """No sequence in the segment of this name is this or higher, for no segment has so many bytes."""
-    segment = form.read_segment(name, b"", calc_crc32c)
+    segment = form.read_segment(name, b"")
     return segment.first + 2**32 // form.ENTRY_BYTES_MIN if segment else 0
 
 
@@ -262,25 +291,26 @@ class _Gaps(NamedTuple):
     next_sequence: int  # on disk: none that was given in this segment is this or higher
 
 
-def _fill(held: Held, file: File, backlog: Backlog) -> _Gaps:
-    """Put a segment's frames into its part, and count what is between and behind them."""
+def _fill(held: Held, file: File, backlog: Backlog) -> Generator[None, None, _Gaps]:
+    """Put a segment's frames into its part, and count what is between and behind them; a step is what is read at once."""
     part, shift = held.part, held.part.first - held.segment.first
     part.size = max(file.size(), form.HEADER_BYTES)
     set_aside = torn = torn_bytes = 0
     next_sequence = held.segment.first
-    lanes: dict[tuple[str, int], int] = {}
-    for found in form.recover(lambda offset, size: _readable(file, offset, size), part.size, held.segment, calc_crc32c):
+    numbers: dict[bytes, int] = {}
+    for found in form.recover(lambda offset, size: _readable(file, offset, size), part.size, held.segment):
         if isinstance(found, form.Gap):
             torn, torn_bytes = torn + 1, torn_bytes + found.length
             next_sequence = max(next_sequence, found.next_sequence)
             continue
         set_aside, torn, torn_bytes = set_aside + torn, 0, 0
-        lane = found.topic, found.partition
-        number = lanes.get(lane)
-        if number is None:
-            number = lanes[lane] = backlog.number(lane)
-        part.put(found.first + shift, found.records, number, found.place, found.oldest_ms)
-        next_sequence = found.first + found.records
+        for lane in set(found.lanes) - numbers.keys():
+            numbers[lane] = backlog.number(form.lane_of(lane))
+        lanes = [numbers[lane] for lane in found.lanes]
+        part.put(Rows([first + shift for first in found.firsts], found.records, lanes, found.places, found.oldest_ms))
+        next_sequence = found.firsts[-1] + found.records[-1]
+        yield
+    held.is_damaged = set_aside > 0
     return _Gaps(set_aside, torn_bytes, next_sequence)
 
 
@@ -297,11 +327,11 @@ def _readable(file: File, offset: int, size: int) -> bytes:
     return b"".join(_readable(file, start, stop - start) for start, stop in pairwise(cuts))
 
 
-def _opened(held: Held, file: File, place: int, length_max: int) -> Opened | None:
+def _opened(held: Held, content: bytes, place: int) -> Opened | None:
     try:
-        return form.opened(file.read(place, length_max), held.segment.salt, held.cipher, calc_crc32c)
-    except (form.BadFrameError, OSError) as exc:
-        logs.error("a frame of the spool cannot be read", name=held.name, place=place, reason=type(exc).__name__)
+        return form.opened(content, held.segment.salt, held.cipher)
+    except form.BadFrameError:
+        logs.error("a frame of the spool is damaged", name=held.name, place=place)
         return None
 
 

@@ -202,9 +202,11 @@ class DiskSpool:
             await asyncio.sleep(_ASK_AGAIN_S)
 
     async def adopt(self, directory: Path) -> bool:
+        if not self._commits.is_recovered:
+            return False  # the sequences that theirs would get may be our own
         segments = self._new_segments(directory)
         try:
-            found = await self._disk.run(partial(self._taken_over, segments))
+            found = await self._taken_over(segments)
         except OSError as exc:
             logs.warning("a spool cannot be adopted", directory=directory.name, reason=exc.strerror)
             return False
@@ -217,20 +219,27 @@ class DiskSpool:
             self._commits.roll_next()  # what is appended later stands behind them, in a segment of its own
         return True
 
-    def _taken_over(self, segments: Segments) -> Recovered | None:
-        """In the disk's thread: what another directory holds, locked; None where somebody else has it, or it is not there."""
-        directory = segments.directory
-        if directory.name not in self._disk.names(directory.parent) or not segments.lock():
+    async def _taken_over(self, segments: Segments) -> Recovered | None:
+        """What another directory holds, locked; None where somebody else has it, or it is not there.
+
+        It may take seconds, so the disk's thread gets it in steps: what is appended meanwhile goes in between.
+        """
+        if not await self._disk.run(partial(self._locked, segments)):
             return None
+        steps = segments.recovering(self._books.backlog)
+        found: Recovered | None = None
         try:
-            found = segments.recover(self._books.backlog)
+            while found is None:
+                found = await self._disk.run(partial(next, steps))
             if found.frames:
                 # Its next sequence has to outlive its segments, which may go from now on.
-                segments.begin(found.next_sequence, 0)
-                segments.abandon()
+                await self._disk.run(partial(segments.begin, found.next_sequence, 0))
         except BaseException:
-            segments.unlock()
+            await self._disk.run(segments.unlock)
             raise
-        if not found.frames:
-            segments.unlock()
+        await self._disk.run(segments.abandon if found.frames else segments.unlock)
         return found
+
+    def _locked(self, segments: Segments) -> bool:
+        """In the disk's thread: ours until it is unlocked."""
+        return segments.directory.name in self._disk.names(segments.directory.parent) and segments.lock()

@@ -6,9 +6,9 @@ Decided here: what is refused for its bytes, and which sequences belong to whom.
 
 from collections.abc import Sequence
 
-from gateway import logs
 from gateway.config import Spool as Settings
-from gateway.core.backlog import Backlog, Part
+from gateway.core.backlog import Backlog
+from gateway.core.part import Part
 from gateway.segments import Group, Held, Recovered, Segments, held_of
 
 
@@ -78,18 +78,13 @@ class Books:
             self.backlog.add(held.part)
             self.size_bytes += held.part.size
         self.frames_set_aside += found.set_aside
-        if found.frames or found.set_aside:
-            logs.info(
-                "a spool was recovered",
-                directory=found.held[0].segments.directory.name,
-                frames=found.frames,
-                set_aside=found.set_aside,
-                torn_bytes=found.torn_bytes,
-            )
 
     def take_over(self, found: Recovered) -> None:
-        """What was found in another worker's directory: behind all of ours, and before what is given from now on."""
-        shift = self.next - found.held[0].part.first
+        """What was found in another worker's directory: behind all of ours, and before what is given from now on.
+
+        One sequence is left out: a segment that is being made this very moment may begin with it.
+        """
+        shift = self.next + 1 - found.held[0].part.first
         for held in found.held:
             held.part.first += shift
             held.part.is_sealed = True

@@ -14,7 +14,7 @@ the spool is open again.
 
 import asyncio
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -75,9 +75,15 @@ class Commits:
         self._on_found = on_found
         self._pending: list[_Append] = []
         self._wants_roll = False
+        self._rolls_from = 0  # what is given from here on does not belong into a segment that begins before it
         self._is_recovered = self._is_failed = self._is_closed = False
         self.frames_synced = 0
         self.frames_failed = 0
+
+    @property
+    def is_recovered(self) -> bool:
+        """Whether it is known which sequences our own directory has given."""
+        return self._is_recovered
 
     @property
     def why_not(self) -> str:
@@ -115,7 +121,7 @@ class Commits:
         self._tasks.cancel("probe")
         await self._tasks.idle()
         current = self._books.current
-        if current is not None and current.part.starts and not self._is_failed and self._books.is_own_empty:
+        if current is not None and current.part.frames and not self._is_failed and self._books.is_own_empty:
             self.roll()  # so that the next start replays nothing in vain
             await self._tasks.idle()
         await self._disk.run(self._log.unlock)
@@ -131,8 +137,8 @@ class Commits:
         return future
 
     def roll_next(self) -> None:
-        """Begin a new segment before the next record."""
-        self._wants_roll = True
+        """Begin a new segment before the next sequence that is given."""
+        self._wants_roll, self._rolls_from = True, self._books.next
 
     def roll(self) -> None:
         """Begin a new segment at once."""
@@ -192,7 +198,7 @@ class Commits:
         for lane, ones in by_lane.items():
             for one in ones:
                 one.first = self._books.give(len(one.records))
-            groups += _framed(lane, ones[0].first, [record for one in ones for record in one.records])
+            groups += _framed(lane, ones)
         return groups
 
     def _write(self, groups: Sequence[Group], first: int, added_bytes: int, is_roll: bool) -> _Written:
@@ -214,7 +220,7 @@ class Commits:
     def _activate(self, held: Held) -> None:
         """A new segment is durable: those before it may go when nothing in them waits."""
         self._books.activate(held)
-        self._wants_roll = False
+        self._wants_roll = held.part.first < self._rolls_from  # it was on its way when that was asked
         self._sweep.begin()
 
     # When the disk fails
@@ -260,13 +266,18 @@ def _refuse(one: _Append, why: str) -> None:
         one.future.set_exception(SpoolFailed(why))
 
 
-def _framed(lane: Lane, first: int, records: list[Record]) -> list[Group]:
-    """The records of a lane in frames of a size."""
-    groups, start, size = [], 0, 0
-    for at, record in enumerate(records):
-        added = form.frame_bytes_max("", (record,))
-        if size and size + added > _FRAME_BYTES_MAX:
-            groups.append(Group(lane, first + start, records[start:at]))
-            start, size = at, 0
-        size += added
-    return [*groups, Group(lane, first + start, records[start:])]
+def _framed(lane: Lane, appends: Sequence[_Append]) -> Iterator[Group]:
+    """The records of a lane in frames of a size: appends stay whole, but for those that are larger than a frame."""
+    first, records, size = appends[0].first, list[Record](), 0
+    for one in appends:
+        for some, added in [(one.records, one.bytes_max)] if one.bytes_max <= _FRAME_BYTES_MAX else _cut(one.records):
+            if records and size + added > _FRAME_BYTES_MAX:
+                yield Group(lane, first, records)
+                first, records, size = first + len(records), [], 0
+            records += some
+            size += added
+    yield Group(lane, first, records)
+
+
+def _cut(records: Sequence[Record]) -> Iterator[tuple[Sequence[Record], int]]:
+    return (((record,), form.frame_bytes_max("", (record,))) for record in records)

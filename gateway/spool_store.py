@@ -66,7 +66,10 @@ class Spool(Protocol):
         """
 
     async def close(self) -> None:
-        """Make durable what was appended, and let others in."""
+        """Make durable what was appended, and let others in.
+
+        With a disk that hangs this does too; whoever gives it up leaves what was appended unanswered, and the directory locked.
+        """
 
     def failed(self) -> BaseException | None:
         """What ended a background task that must not fail; the worker dies of it, loudly."""
@@ -84,7 +87,7 @@ class Spool(Protocol):
 
     @property
     def size_bytes(self) -> int:
-        """What it takes of the disk."""
+        """What it takes of the disk for records that wait: what is kept apart for a person has bounds of its own, for it never drains."""
 
     @property
     def records_aside(self) -> int:

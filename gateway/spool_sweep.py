@@ -38,7 +38,7 @@ class Sweep:
         while self._doomed:
             held = self._doomed[0]
             try:
-                await self._disk.run(partial(held.segments.unlink, held))
+                await self._disk.run(partial(held.segments.remove, held))
             except FileNotFoundError:
                 pass
             except OSError as exc:

@@ -23,13 +23,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from aiokafka.record.util import calc_crc32c
-
 from gateway.config import Spool as Settings
 from gateway.core import record as form
 from gateway.core.event import Record
 from gateway.errors import SpoolError
 from gateway.spool import DiskSpool
+from tests import frames
 from tests.fakes import FakeClock, VirtualLoop
 from tests.records import made
 from tests.simulated_disk import LOSSES, Crash, Loss, SimulatedDisk, flip, prefixes
@@ -201,9 +200,9 @@ async def recovered(disk: SimulatedDisk, dice: random.Random) -> tuple[DiskSpool
 def frame_at(disk: SimulatedDisk, path: Path, at: int) -> range:
     """The sequences of the frame that a byte belongs to; of none where it is in no frame."""
     content = bytes(disk.inodes[disk.directories[path.parent][path.name]])
-    segment = form.read_segment(path.name, content[: form.HEADER_BYTES], calc_crc32c)
-    for one in form.recover(lambda offset, size: content[offset : offset + size], len(content), segment, calc_crc32c) if segment else ():
-        if isinstance(one, form.Frame) and one.place <= at < one.place + one.length:
+    segment = form.read_segment(path.name, content[: form.HEADER_BYTES])
+    for one in frames.recovered(content, segment) if segment else ():
+        if isinstance(one, frames.Found) and one.place <= at < one.place + one.length:
             return range(one.first, one.first + one.records)
     return range(0)
 

@@ -145,6 +145,8 @@ class SimulatedDisk:
 
     def rename(self, path: Path, to: Path) -> None:
         self._may("rename")
+        if path.name not in self._in(path):
+            raise FileNotFoundError(errno.ENOENT, "no such file", str(path))
         self.directories[to.parent][to.name] = self.directories[path.parent].pop(path.name)
         self.log.append(Op("rename", path.parent, path.name, data=to.name))
 
@@ -155,6 +157,9 @@ class SimulatedDisk:
             raise FileNotFoundError(errno.ENOENT, "no such file", str(path))
         del names[path.name]
         self.log.append(Op("unlink", path.parent, path.name))
+
+    def size(self, path: Path) -> int:
+        return len(self.inodes[self._in(path)[path.name]])
 
     def free_bytes(self, directory: Path) -> int:
         assert directory in self.directories, directory

@@ -65,7 +65,7 @@ LAYERS: Final = (
     ("openapi.room", "openapi.catalogue"),
     ("openapi.parts",),
     ("openapi.schemas", "core.alone"),
-    ("core.act", "core.lane", "core.place", "core.record", "core.waiting"),
+    ("core.act", "core.backlog", "core.lane", "core.place", "core.record", "core.waiting"),
     ("core.receipt", "core.event", "core.sign", "pages.waiting"),
     (
         "core.payload",
@@ -76,9 +76,9 @@ LAYERS: Final = (
         "core.light",
         "core.notice",
         "core.address",
-        "core.backlog",
         "core.overload",
         "core.pace",
+        "core.part",
         "core.ticket",
         "core.bits",
         "core.turn",
@@ -107,8 +107,7 @@ DOORS: Final = {
         "reply",
         "rooms",
     },
-    # In segments its crc32c alone: no other wheel here has one that is compiled.
-    "aiokafka": {"kafka", "lag", "probes", "segments"},
+    "aiokafka": {"kafka", "lag", "probes"},
     "cryptography": {"segments"},
     # What blocks for a disk's sake has one thread; there are no other threads but asyncio's own.
     "concurrent": {"disk"},
@@ -121,7 +120,8 @@ DOORS: Final = {
     "time": {"clock"},
     "random": {"admit"},
     "mmap": {"board"},
-    "zlib": {"core.gunzip"},
+    # A record's crc is its own, the index of frames is packed with it.
+    "zlib": {"core.gunzip", "core.part", "core.record"},
     "gc": {"memory"},
     "ctypes": {"memory"},
     "subprocess": set(),

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from gateway.core import record as form
-from gateway.core.backlog import Part
+from gateway.core.part import Part
 from gateway.segments import Group, Recovered, Segments
 from tests import crash_matrix, simulated_disk
 from tests.fakes import VirtualLoop
@@ -67,7 +67,7 @@ def removed_with_records_that_wait(patch: pytest.MonkeyPatch) -> None:
 def a_segment_given_up_at_its_first_damage(patch: pytest.MonkeyPatch) -> None:
     recover = form.recover
 
-    def until_damage(*args: Any) -> Iterator[form.Frame | form.Gap]:
+    def until_damage(*args: Any) -> Iterator[form.Run | form.Gap]:
         for found in recover(*args):
             yield found
             if isinstance(found, form.Gap):

@@ -1,6 +1,7 @@
 """A directory of segments: what is written when, and what recovery makes of what a crash or a bad disk left."""
 
 import errno
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -47,7 +48,7 @@ def recover(disk: SimulatedDisk, *secrets: bytes) -> Recovered:
 
 
 def firsts(found: Recovered) -> list[int]:
-    return [held.part.first + start for held in found.held for start in held.part.starts]
+    return [held.part.first + start for held in found.held for start in held.part.index.starts]
 
 
 def _readable(disk: SimulatedDisk) -> SimulatedDisk:
@@ -104,9 +105,9 @@ def test_a_block_that_cannot_be_read_costs_its_frame_alone() -> None:
     disk.unreadable = {disk.directories[HOME][held.name]: {6_000}}
     whole, found = recover(_readable(disk)), recover(disk)
     [of] = whole.held
-    ends = [*of.part.places[1:], of.part.size]
+    ends = [*of.part.index.places[1:], of.part.size]
     # It reads in blocks of 4,096; which frames are spared follows from where they stand.
-    assert firsts(found) == [first for first, place, end in zip(firsts(whole), of.part.places, ends, strict=True) if end <= 4_096 or place >= 8_192]
+    assert firsts(found) == [first for first, place, end in zip(firsts(whole), of.part.index.places, ends, strict=True) if end <= 4_096 or place >= 8_192]
     assert 9 > len(firsts(found)) > 3
     assert (found.set_aside >= 1, found.next_sequence) == (True, 90)
 
@@ -115,7 +116,7 @@ def test_a_segment_that_cannot_be_opened_keeps_its_sequences() -> None:
     disk, _ = with_frames(0, 2)
     disk.faults = lambda kind: errno.EIO if kind == "open" else 0
     found = recover(disk)
-    assert (found.held, found.next_sequence > 4) == ([], True)
+    assert (found.held, found.next_sequence > 4, found.set_aside) == ([], True, 1)
 
 
 def test_files_of_other_names_are_left_alone() -> None:
@@ -156,9 +157,37 @@ def test_a_segment_wants_its_bytes_free_before_it_is_begun() -> None:
 def test_frames_are_read_where_they_stand_and_a_bad_one_is_told() -> None:
     disk, one = with_frames(0, 2, 4)
     [held] = recover(disk).held
-    places = [(place, 2_000) for place in held.part.places]
+    starts = [*held.part.index.places, held.part.size]
+    places = [(place, end - place) for place, end in pairwise(starts)]
     content(disk)[places[1][0] + 70] ^= 1
     opened = one.read(held, places)
-    assert [None if found is None else [record.event_id for record in found[1]] for found in opened] == [["e0", "e1"], None, ["e4", "e5"]]
+    assert [[record.event_id for record in found[1]] if isinstance(found, tuple) else found for found in opened] == [["e0", "e1"], None, ["e4", "e5"]]
+    disk.unreadable = {disk.directories[HOME][held.name]: {places[1][0] + 9}}
+    [_, error] = one.read(held, places)
+    assert isinstance(error, OSError), "and nothing behind it was asked for"
     disk.unlink(held.path)
-    assert one.read(held, places) == [None] * 3
+    [error] = one.read(held, places)
+    assert isinstance(error, FileNotFoundError)
+
+
+def test_a_segment_with_damage_is_kept_for_a_person_while_there_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    disk, _ = with_frames(0, 2, 4)
+    content(disk)[HEADER_BYTES + 70] ^= 1
+    damaged = bytes(content(disk))
+    monkeypatch.setattr("gateway.segments.DAMAGED_BYTES_MAX", len(damaged))
+    one = segments(disk)
+    [held] = one.recover(Backlog()).held
+    one.remove(held)
+    assert disk.names(HOME) == [held.path.with_suffix(".damaged").name]
+    assert content(disk) == damaged
+    found = recover(disk)
+    assert (found.held, found.set_aside) == ([], 0), "it is not replayed any more"
+    again = segments(disk)
+    again.begin(6, 0)
+    again.commit([group(6, 2)])
+    again.commit([group(8, 2)])
+    content(disk, 1)[HEADER_BYTES + 70] ^= 1
+    [held] = again.recover(Backlog()).held
+    assert held.is_damaged
+    again.remove(held)
+    assert len(disk.names(HOME)) == 1, "there is room for one"

@@ -1,7 +1,9 @@
 """What only a spool on a disk can do wrong.  Its promises stand in tests/contracts/test_spool.py, its parts' in their files."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -10,7 +12,9 @@ from gateway.errors import ConfigError
 from gateway.spool import DiskSpool
 from tests.fakes import FakeClock, in_virtual_time
 from tests.simulated_disk import SimulatedDisk
-from tests.spools import HOME, MANY, SETTINGS, fail, names, opened, some
+from tests.spools import HOME, MANY, SETTINGS, fail, names, opened, some, spool_on
+
+T = TypeVar("T")
 
 
 @in_virtual_time
@@ -87,3 +91,107 @@ async def test_a_bug_in_the_background_is_loud() -> None:
     await spool._idle()
     assert isinstance(spool.failed(), TypeError)
     assert spool.reason == "failed"
+
+
+class SlowDisk(SimulatedDisk):
+    """Its thread takes a while, and does what it is asked in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._turn = asyncio.Lock()
+        self.is_hanging = False
+
+    async def run(self, work: Callable[[], T]) -> T:
+        async with self._turn:
+            await asyncio.sleep(3_600 if self.is_hanging else 0.01)
+            return work()
+
+
+@in_virtual_time
+async def test_what_is_adopted_while_a_segment_is_made_has_sequences_of_its_own() -> None:
+    disk = SlowDisk()
+    gone = await opened(disk, "1")
+    await gone.append("syncs", 0, some(10, 3))
+    spool = await opened(disk)
+    await spool.append("syncs", 0, some(0, 1, 7_000))
+    # The adoption goes first, and the append that needs a new segment has its sequences before it is done.
+    adopting = asyncio.create_task(spool.adopt(HOME.parent / "1"))
+    await asyncio.sleep(0)
+    await asyncio.gather(adopting, spool.append("syncs", 0, some(1, 1, 7_000)))
+    assert adopting.result()
+    await spool.append("syncs", 0, some(2, 1))
+    entries = await spool.read("syncs", 0, MANY)
+    assert [one.event_id for _, one in entries] == ["e0", "e1", "e10", "e11", "e12", "e2"]
+    for sequence, _ in entries:
+        spool.settle(range(sequence, sequence + 1))
+    assert (spool.waiting(), await names(spool)) == ({}, [])
+
+
+@in_virtual_time
+async def test_an_append_does_not_wait_for_a_long_adoption() -> None:
+    disk = SlowDisk()
+    gone = await opened(disk, "1")
+    for n in range(30):  # a segment each, and so a step
+        await gone.append("syncs", 0, some(100 + n, 1, 7_000))
+    spool = await opened(disk)
+    adopting = asyncio.create_task(spool.adopt(HOME.parent / "1"))
+    await asyncio.sleep(0.1)
+    await spool.append("syncs", 0, some(0, 1))
+    assert not adopting.done()
+    assert await adopting
+    assert await names(spool) == ["e0", *(f"e{n}" for n in range(100, 130))]
+
+
+@in_virtual_time
+async def test_an_adoption_that_is_cut_short_lets_the_directory_go() -> None:
+    disk = SlowDisk()
+    gone = await opened(disk, "1")
+    for n in range(9):
+        await gone.append("syncs", 0, some(n, 1, 7_000))
+    spool = await opened(disk)
+    spool.adopt_all([HOME.parent / "1"])
+    await asyncio.sleep(0.05)
+    assert HOME.parent / "1" in disk.locks
+    await spool.close()
+    assert not disk.locks
+
+
+@in_virtual_time
+async def test_nothing_is_adopted_before_our_own_sequences_are_known() -> None:
+    disk = SimulatedDisk()
+    await (await opened(disk, "1")).append("syncs", 0, some(10, 2))
+    await (await opened(disk)).append("syncs", 0, some(0, 2))
+    spool = spool_on(disk)
+    unlock = disk.lock(HOME)
+    assert unlock is not None
+    await spool.open()
+    assert not await spool.adopt(HOME.parent / "1")
+    unlock()
+    await asyncio.sleep(2)
+    assert await spool.adopt(HOME.parent / "1")
+    entries = await spool.read("syncs", 0, MANY)
+    assert [one.event_id for _, one in entries] == ["e0", "e1", "e10", "e11"]
+    for sequence, _ in entries:
+        spool.settle(range(sequence, sequence + 1))
+    assert spool.waiting() == {}
+
+
+@in_virtual_time
+async def test_a_disk_that_hangs_keeps_nobody_who_will_not_wait() -> None:
+    disk = SlowDisk()
+    spool = await opened(disk)
+    disk.is_hanging = True
+    answer = spool.append("syncs", 0, some(0, 1))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(spool.close(), 5)
+    assert (answer.done(), spool.reason) == (False, "failed")
+
+
+@in_virtual_time
+async def test_what_is_kept_for_a_person_is_not_in_the_bytes_that_wait() -> None:
+    spool = await opened(SimulatedDisk())
+    sequences = await spool.append("syncs", 0, some(0, 3, 1_000))
+    before = spool.size_bytes
+    spool.reject("syncs", 0, sequences[0], some(0, 1, 1_000)[0])
+    await spool._idle()
+    assert (spool.records_rejected, spool.size_bytes) == (1, before)

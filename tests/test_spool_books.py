@@ -67,7 +67,7 @@ def test_another_directorys_sequences_are_ours_and_not_below_our_watermark() -> 
     gone.abandon()
     found = gone.recover(Backlog())
     books.take_over(found)
-    assert [(part.first, part.end) for part in books.backlog.parts] == [(0, 3), (3, 5)]
-    assert books.next == 5
+    assert [(part.first, part.end) for part in books.backlog.parts] == [(0, 3), (4, 6)]
+    assert books.next == 6
     books.backlog.settle(range(3))
-    assert (books.watermark, books.is_own_empty, books.backlog.waiting()) == (5, True, {("syncs", 0): 2})
+    assert (books.watermark, books.is_own_empty, books.backlog.waiting()) == (6, True, {("syncs", 0): 2})

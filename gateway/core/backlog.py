@@ -1,98 +1,34 @@
 """What of a spool waits for Kafka, and where it stands: an index of frames and marks, never a record.
 
 Decided here: what is to be replayed next, what is settled, and which segments are done with.  Not decided
-here: reading, writing and unlinking (segments.py, spool_replay.py).  Pure state; sequences are those of this process (see `Part`).
+here: reading, writing and unlinking (segments.py, spool_replay.py).  Pure state; sequences are those of this process
+(core/part.py).
 
-A gigabyte of single records is 1.4 million frames; at 14 bytes each and one for every record's mark they take 22 MB.
+Lanes are replayed from about the same place, so of many segments few are in use: a few indexes are unpacked, those
+used last.  A lane that is far behind the others costs 3 ms a batch then, and no more memory.
 """
 
-from array import array
 from bisect import bisect_right, insort
-from collections import Counter
 from collections.abc import Iterator
 from itertools import count
 from typing import Final, NamedTuple
 
+from gateway.core.part import ASIDE, SETTLED, WAITS, Index, Part, Rows
+
 Lane = tuple[str, int]
 """A topic and a partition."""
 
-_WAITS: Final = 0
-_SETTLED: Final = 1
-_ASIDE: Final = 2  # not to be replayed by this process; its segment stays, and the next start tries it again
+# Of 64 MiB in frames of one record each takes 1.7 MB.
+_UNPACKED_MAX: Final = 8
 
 
 class Spot(NamedTuple):
     """One frame that has to be read, and where it is."""
 
-    part: "Part"
+    part: Part
     place: int
     length_max: int  # it is no longer than this
     sequences: range
-
-
-class Part:
-    """One segment's frames.
-
-    `first` is the sequence of this process: of an adopted segment it is not the one in its file, so that no two
-    records of a process have the same.
-    """
-
-    __slots__ = ("aside", "begun", "first", "is_sealed", "lanes", "marks", "oldest_s", "owner", "places", "size", "starts", "waiting")
-
-    def __init__(self, first: int, owner: object = None) -> None:
-        """Args: owner: whatever the caller finds its file by."""
-        self.first = first
-        self.owner = owner
-        self.size = 0  # bytes, header and gaps included
-        self.is_sealed = False
-        self.starts = array("I")  # of each frame: its first sequence, from `first`
-        self.places = array("I")  # its offset
-        self.lanes = array("H")  # the number of its lane
-        self.oldest_s = array("I")  # the time of its first record, seconds since the epoch
-        self.marks = bytearray()  # of each sequence
-        self.waiting: dict[int, int] = {}  # lane → records
-        self.aside = 0  # records
-        self.begun: dict[int, int] = {}  # lane → no frame before this one has any that wait
-
-    def put(self, first: int, records: int, lane: int, place: int, oldest_ms: int) -> None:
-        """A frame behind all others.  Sequences left out in between count as settled: they never were, or are lost."""
-        start, marks = first - self.first, self.marks
-        if start != len(marks):
-            assert start > len(marks), (first, self.end)
-            marks += bytes([_SETTLED]) * (start - len(marks))
-        marks += bytes(records)
-        self.starts.append(start)
-        self.places.append(place)
-        self.lanes.append(lane)
-        self.oldest_s.append(oldest_ms // 1000 & 0xFFFFFFFF)  # until the year 2106
-        self.waiting[lane] = self.waiting.get(lane, 0) + records
-
-    def stop_of(self, number: int) -> int:
-        """Where the frame behind this one begins, from `first`."""
-        return self.starts[number + 1] if number + 1 < len(self.starts) else len(self.marks)
-
-    @property
-    def end(self) -> int:
-        """The sequence after its last."""
-        return self.first + len(self.marks)
-
-    def waits(self, sequence: int) -> bool:
-        """Whether this one of its records is still to be replayed."""
-        return self.marks[sequence - self.first] == _WAITS
-
-    @property
-    def is_done(self) -> bool:
-        """Nothing in it waits, and nothing more will come."""
-        return self.is_sealed and not self.waiting and not self.aside
-
-    def __lt__(self, other: "Part") -> bool:
-        return self.first < other.first
-
-
-def _spot(part: Part, number: int) -> Spot:
-    place = part.places[number]
-    end = part.places[number + 1] if number + 1 < len(part.places) else part.size
-    return Spot(part, place, end - place, range(part.first + part.starts[number], part.first + part.stop_of(number)))
 
 
 class Backlog:
@@ -102,21 +38,26 @@ class Backlog:
         self.parts: list[Part] = []
         self.has_emptied = False  # nothing of some part waits that did before: there may be more to drop
         self._numbers: dict[Lane, int] = {}
+        self._lanes: dict[int, Lane] = {}
         self._unused = count()
-        self._waiting: Counter[int] = Counter()  # lane number → records
+        self._waiting: dict[Lane, int] = {}  # records; lanes with none are not in it
+        self._unpacked: list[Part] = []  # that one last which was used last
 
     # What there is
 
     def add(self, part: Part) -> None:
         """A segment, and the frames it has by now."""
         insort(self.parts, part)
-        self._waiting.update(part.waiting)
+        for number, records in part.waiting.items():
+            self._count(number, records)
+        if not part.is_packed:
+            self._use(part)
 
     def put(self, part: Part, first: int, records: int, lane: Lane, place: int, oldest_ms: int) -> None:
         """A frame behind all others of its part, which was added before."""
         number = self.number(lane)
-        part.put(first, records, number, place, oldest_ms)
-        self._waiting[number] += records
+        part.put(Rows([first], [records], [number], [place], [oldest_ms]))
+        self._count(number, records)
 
     def drop_done(self) -> list[Part]:
         """Forget the segments that are done with; their files may go."""
@@ -124,22 +65,47 @@ class Backlog:
         done = [part for part in self.parts if part.is_done]
         if done:
             self.parts = [part for part in self.parts if not part.is_done]
+            self._unpacked = [part for part in self._unpacked if not part.is_done]
         return done
 
     def number(self, lane: Lane) -> int:
         """A lane's number.  Two threads may ask at once: one recovers a directory while the other serves."""
         number = self._numbers.get(lane)
-        return self._numbers.setdefault(lane, next(self._unused)) if number is None else number
+        if number is None:
+            unused = next(self._unused)
+            self._lanes[unused] = lane  # before anyone can have that number
+            number = self._numbers.setdefault(lane, unused)
+        return number
+
+    def _count(self, number: int, records: int) -> None:
+        lane = self._lanes[number]
+        left = self._waiting[lane] = self._waiting.get(lane, 0) + records
+        if not left:
+            del self._waiting[lane]
+
+    # Which indexes are unpacked
+
+    def _use(self, part: Part) -> Index:
+        """Its index; for it that one is packed which was used longest ago."""
+        if not self._unpacked or self._unpacked[-1] is not part:
+            if part in self._unpacked:
+                self._unpacked.remove(part)
+            self._unpacked.append(part)
+            # The one that is written to is not packed, nor the one asked for, which stands last.
+            for one in [one for one in self._unpacked[:-1] if one.is_sealed][: max(len(self._unpacked) - _UNPACKED_MAX, 0)]:
+                one.pack()
+                self._unpacked.remove(one)
+        return part.index
 
     # What became of records
 
     def settle(self, sequences: range) -> int:
         """They need no replay any more; how many of them had waited.  Asking twice changes nothing."""
-        return self._mark(sequences, _SETTLED)
+        return self._mark(sequences, SETTLED)
 
     def put_aside(self, sequences: range) -> int:
         """They are not replayed by this process, and stay where they are."""
-        return self._mark(sequences, _ASIDE)
+        return self._mark(sequences, ASIDE)
 
     def _mark(self, sequences: range, mark: int) -> int:
         marked = 0
@@ -147,26 +113,28 @@ class Backlog:
             part = self.parts[at]
             if part.first >= sequences.stop:
                 break
-            start, stop = max(sequences.start - part.first, 0), min(sequences.stop - part.first, len(part.marks))
-            if start < stop:
+            start, stop = max(sequences.start - part.first, 0), min(sequences.stop - part.first, part.records)
+            if start < stop and (part.waiting or part.aside):
                 marked += self._mark_part(part, start, stop, mark)
         return marked
 
     def _mark_part(self, part: Part, start: int, stop: int, mark: int) -> int:
-        marked, number = 0, max(bisect_right(part.starts, start) - 1, 0)
-        while number < len(part.starts) and part.starts[number] < stop:
-            low, high, lane = max(start, part.starts[number]), min(stop, part.stop_of(number)), part.lanes[number]
+        index = self._use(part)
+        marks, starts = index.marks, index.starts
+        marked, number = 0, max(bisect_right(starts, start) - 1, 0)
+        while number < len(starts) and starts[number] < stop:
+            low, high, lane = max(start, starts[number]), min(stop, index.stop_of(number)), index.lanes[number]
             number += 1
-            waited = part.marks.count(_WAITS, low, high)
-            if mark == _SETTLED:
-                part.aside -= part.marks.count(_ASIDE, low, high)
-                part.marks[low:high] = bytes([_SETTLED]) * (high - low)
+            waited = marks.count(WAITS, low, high)
+            if mark == SETTLED:
+                part.aside -= marks.count(ASIDE, low, high)
+                marks[low:high] = bytes([SETTLED]) * (high - low)
             elif waited:
-                part.marks[low:high] = part.marks[low:high].replace(b"\0", bytes([_ASIDE]))
+                marks[low:high] = marks[low:high].replace(b"\0", bytes([ASIDE]))
                 part.aside += waited
             if waited:
                 marked += waited
-                self._waiting[lane] -= waited
+                self._count(lane, -waited)
                 part.waiting[lane] -= waited
                 if not part.waiting[lane]:
                     del part.waiting[lane]
@@ -177,7 +145,7 @@ class Backlog:
 
     def waiting(self) -> dict[Lane, int]:
         """Records to replay, by lane; lanes with none are not in it."""
-        return {lane: waiting for lane, number in list(self._numbers.items()) if (waiting := self._waiting[number])}
+        return self._waiting.copy()
 
     def spots(self, lane: Lane) -> Iterator[Spot]:
         """The frames of a lane that hold records to replay, oldest first."""
@@ -188,36 +156,36 @@ class Backlog:
             if number in part.waiting:
                 yield from self._spots_of(part, number)
 
-    @staticmethod
-    def _spots_of(part: Part, lane: int) -> Iterator[Spot]:
+    def _spots_of(self, part: Part, lane: int) -> Iterator[Spot]:
         at, is_first = part.begun.get(lane, 0), True
         while True:
+            index = self._use(part)  # while a caller looked at the one before, it may have been packed
             try:
-                at = part.lanes.index(lane, at)
+                at = index.lanes.index(lane, at)
             except ValueError:
                 return
-            if part.marks.find(_WAITS, part.starts[at], part.stop_of(at)) >= 0:
+            if index.marks.find(WAITS, index.starts[at], index.stop_of(at)) >= 0:
                 if is_first:
                     part.begun[lane] = at
                     is_first = False
-                yield _spot(part, at)
+                yield _spot(part, index, at)
             at += 1
+
+    def waits(self, spot: Spot) -> list[bool]:
+        """Of each of its records: whether it is still to be replayed."""
+        start = spot.sequences.start - spot.part.first
+        return [mark == WAITS for mark in self._use(spot.part).marks[start : start + len(spot.sequences)]]
 
     def oldest_s(self) -> int | None:
         """When the oldest record that waits was received, in seconds since the epoch, as its frame has it; None where none waits."""
-        found = [self._oldest_of(part) for part in self.parts if part.waiting]
-        return min(found, default=None)
-
-    @staticmethod
-    def _oldest_of(part: Part) -> int:
-        # Frames stand in the order they were written, which is nearly that of their records' times.
-        at = part.marks.find(_WAITS)
-        return part.oldest_s[bisect_right(part.starts, at) - 1]
+        return min([part.oldest for part in self.parts if part.waiting], default=None)
 
     def watermark(self, parts: list[Part], end: int) -> int:
         """Of these parts: below it every sequence is settled.  `end` where all are."""
-        for part in parts:
-            if part.waiting or part.aside:
-                low = min(at for at in (part.marks.find(_WAITS), part.marks.find(_ASIDE)) if at >= 0)
-                return part.first + low
-        return end
+        return next((part.low for part in parts if part.waiting or part.aside), end)
+
+
+def _spot(part: Part, index: Index, number: int) -> Spot:
+    place = index.places[number]
+    end = index.places[number + 1] if number + 1 < len(index.places) else part.size
+    return Spot(part, place, end - place, range(part.first + index.starts[number], part.first + index.stop_of(number)))

@@ -5,7 +5,8 @@ from typing import Final
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.backlog import Backlog, Part
+from gateway.core.backlog import Backlog
+from gateway.core.part import Part
 
 LANES: Final = (("syncs", 0), ("syncs", 1), ("signups", 0))
 
@@ -73,6 +74,38 @@ def test_the_oldest_that_waits() -> None:
     assert backlog.oldest_s() is None
 
 
+def test_of_many_segments_few_indexes_are_unpacked_and_all_are_read() -> None:
+    backlog = filled(*[(at % 3, 2) for at in range(120)], parts=40)
+    for part in backlog.parts[:-1]:
+        part.is_sealed = True
+
+    def unpacked() -> int:
+        return sum(not part.is_packed for part in backlog.parts)
+
+    for lane in LANES:
+        found = [one for spot in backlog.spots(lane) for one in spot.sequences]
+        assert len(found) == 80
+        assert found == sorted(found)
+        assert unpacked() <= 9
+    for sequence in range(100, 340):
+        assert backlog.settle(range(sequence, sequence + 1)) == 1
+        assert unpacked() <= 9
+    assert (backlog.waiting(), backlog.watermark(backlog.parts, 340), backlog.oldest_s()) == ({}, 340, None)
+    assert len(backlog.drop_done()) == 39
+    assert (unpacked(), backlog.parts[0].is_sealed) == (1, False)
+
+
+def test_the_segment_that_is_written_to_is_never_packed() -> None:
+    backlog = filled(*[(0, 1)] * 40, parts=40)
+    for part in backlog.parts[:-1]:
+        part.is_sealed = True
+    assert len([*backlog.spots(LANES[0])]) == 40
+    [*_, last] = backlog.parts
+    assert not last.is_packed
+    backlog.put(last, 140, 1, LANES[0], 1_064, 0)
+    assert backlog.waiting() == {LANES[0]: 41}
+
+
 frames = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 4)), min_size=1, max_size=12)
 ranges = st.lists(st.tuples(st.booleans(), st.integers(90, 150), st.integers(0, 12)), max_size=12)
 
@@ -90,7 +123,7 @@ def test_it_knows_what_a_list_of_all_records_knows(counts: list[tuple[int, int]]
         left = [one for one, how in state.items() if how == "waits"]
         assert sum(backlog.waiting().values()) == len(left)
         for lane in LANES:
-            found = [one for spot in backlog.spots(lane) for one in spot.sequences if spot.part.waits(one)]
+            found = [one for spot in backlog.spots(lane) for one, waits in zip(spot.sequences, backlog.waits(spot), strict=True) if waits]
             assert found == [one for one in left if LANES[lanes[one - 100]] == lane]
             assert backlog.waiting().get(lane, 0) == len(found)
         assert backlog.watermark(backlog.parts, 999) == min([one for one, how in state.items() if how != "settled"], default=999)

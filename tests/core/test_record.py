@@ -5,14 +5,15 @@ from collections.abc import Iterator
 from typing import Final
 
 import pytest
-from aiokafka.record.util import calc_crc32c
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.core import record as form
 from gateway.core.event import Record
-from gateway.core.record import BadFrameError, Frame, Gap, Segment
+from gateway.core.record import BadFrameError, Gap, Segment
 from gateway.segments import Cipher
+from tests import frames
+from tests.frames import Found
 from tests.records import made
 
 SECRET: Final = bytes(range(32))
@@ -27,26 +28,22 @@ def records(first: int, count: int, size: int) -> list[Record]:
 
 
 def frame(first: int, count: int, size: int, segment: Segment = SEGMENT) -> bytes:
-    return form.frame("syncs.v1", first % 3, first, records(first, count, size), segment.salt, CIPHER, calc_crc32c)
+    return form.frame("syncs.v1", first % 3, first, records(first, count, size), segment.salt, CIPHER)
 
 
-BYTES: Final = form.segment_header(SEGMENT, calc_crc32c) + b"".join(frame(*one) for one in FRAMES)
+BYTES: Final = form.segment_header(SEGMENT) + b"".join(frame(*one) for one in FRAMES)
 ENDS: Final = [len(BYTES) - sum(len(frame(*one)) for one in FRAMES[at:]) for at in range(1, len(FRAMES) + 1)]
 
 
-def recovered(content: bytes, segment: Segment = SEGMENT) -> list[Frame | Gap]:
-    def read(offset: int, size: int) -> bytes:
-        assert 0 <= offset < offset + size <= len(content), (offset, size)
-        return content[offset : offset + size]
-
-    return list(form.recover(read, len(content), segment, calc_crc32c))
+def recovered(content: bytes) -> list[Found | Gap]:
+    return frames.recovered(content, SEGMENT)
 
 
 def good(content: bytes) -> Iterator[tuple[int, Record]]:
     """Every record found, opened."""
     for one in recovered(content):
-        if isinstance(one, Frame):
-            told, found = form.opened(content[one.place : one.place + one.length], SEGMENT.salt, CIPHER, calc_crc32c)
+        if isinstance(one, Found):
+            told, found = form.opened(content[one.place : one.place + one.length], SEGMENT.salt, CIPHER)
             assert (told.first, told.records, told.partition, told.topic) == (one.first, one.records, one.partition, "syncs.v1")
             yield from enumerate(found, one.first)
 
@@ -64,7 +61,7 @@ def test_every_prefix_gives_its_whole_frames_and_no_more() -> None:
     for length in range(form.HEADER_BYTES, len(BYTES) + 1):
         whole = [one for one, end in zip(FRAMES, ENDS, strict=True) if end <= length]
         found = recovered(BYTES[:length])
-        assert [(one.first, one.records) for one in found if isinstance(one, Frame)] == [(first, count) for first, count, _ in whole]
+        assert [(one.first, one.records) for one in found if isinstance(one, Found)] == [(first, count) for first, count, _ in whole]
         # What is left is one gap or none, at the end.
         assert sum(isinstance(one, Gap) for one in found) == (length not in (form.HEADER_BYTES, *ENDS))
     assert list(good(BYTES[: ENDS[2] + 50])) == written(*FRAMES[:3])
@@ -75,7 +72,7 @@ def test_a_bit_that_fell_over_costs_its_frame_alone() -> None:
         damaged = bytearray(BYTES)
         damaged[at] ^= 1 << at % 8
         hit = next(index for index, end in enumerate(ENDS) if at < end)
-        assert [one.first for one in recovered(bytes(damaged)) if isinstance(one, Frame)] == [first for index, (first, *_) in enumerate(FRAMES) if index != hit]
+        assert [one.first for one in recovered(bytes(damaged)) if isinstance(one, Found)] == [first for index, (first, *_) in enumerate(FRAMES) if index != hit]
 
 
 @settings(max_examples=400)
@@ -116,26 +113,26 @@ def test_the_next_sequence_is_behind_whatever_a_torn_tail_may_have_held() -> Non
 
 
 def test_a_frame_larger_than_the_window_is_found_and_so_is_what_follows_much_damage() -> None:
-    large = form.segment_header(SEGMENT, calc_crc32c) + frame(1_000, 2, 1_200_000) + bytes(3_000_000) + frame(1_002, 1, 10)
-    assert [one.first for one in recovered(large) if isinstance(one, Frame)] == [1_000, 1_002]
+    large = form.segment_header(SEGMENT) + frame(1_000, 2, 1_200_000) + bytes(3_000_000) + frame(1_002, 1, 10)
+    assert [one.first for one in recovered(large) if isinstance(one, Found)] == [1_000, 1_002]
     head_gone = large[: form.HEADER_BYTES] + b"\0" + large[form.HEADER_BYTES + 1 :]
-    assert [one.first for one in recovered(head_gone) if isinstance(one, Frame)] == [1_002]
+    assert [one.first for one in recovered(head_gone) if isinstance(one, Found)] == [1_002]
 
 
 @pytest.mark.parametrize("size", [0, 1, 40, len(frame(*FRAMES[0])) - 1])
 def test_a_part_of_a_frame_is_not_opened(size: int) -> None:
     with pytest.raises(BadFrameError):
-        form.opened(frame(*FRAMES[0])[:size], SEGMENT.salt, CIPHER, calc_crc32c)
+        form.opened(frame(*FRAMES[0])[:size], SEGMENT.salt, CIPHER)
 
 
 def test_a_frame_does_not_open_with_another_key_or_under_another_head() -> None:
     other = Cipher(form.segment_key(bytes(32), SEGMENT.salt))
     with pytest.raises(BadFrameError):
-        form.opened(frame(*FRAMES[1]), SEGMENT.salt, other, calc_crc32c)
+        form.opened(frame(*FRAMES[1]), SEGMENT.salt, other)
     # The head of one and the body of another, with every crc made to fit.
-    moved = form.frame("syncs.v1", 9, 1_001, records(1_001, 3, 40), SEGMENT.salt, _Recorded(frame(*FRAMES[1])), calc_crc32c)
+    moved = form.frame("syncs.v1", 9, 1_001, records(1_001, 3, 40), SEGMENT.salt, _Recorded(frame(*FRAMES[1])))
     with pytest.raises(BadFrameError):
-        form.opened(moved, SEGMENT.salt, CIPHER, calc_crc32c)
+        form.opened(moved, SEGMENT.salt, CIPHER)
 
 
 class _Recorded(Cipher):
@@ -150,7 +147,7 @@ class _Recorded(Cipher):
 
 def test_names_and_steps_are_not_on_the_disk_in_the_open() -> None:
     one = made("e1", b"room:1:77", b'{"name":"Kim"}', [], 0)
-    sealed = form.frame("signups.v1", 0, 1, [one], SEGMENT.salt, CIPHER, calc_crc32c)
+    sealed = form.frame("signups.v1", 0, 1, [one], SEGMENT.salt, CIPHER)
     assert b"Kim" not in sealed
     assert b"room" not in sealed
 
@@ -159,15 +156,15 @@ def test_names_and_steps_are_not_on_the_disk_in_the_open() -> None:
 
 
 def test_a_header_and_a_name_say_the_same() -> None:
-    header, name = form.segment_header(SEGMENT, calc_crc32c), form.segment_name(SEGMENT)
+    header, name = form.segment_header(SEGMENT), form.segment_name(SEGMENT)
     assert len(header) == form.HEADER_BYTES
-    assert form.read_segment("lost+found-7", header, calc_crc32c) == SEGMENT
+    assert form.read_segment("lost+found-7", header) == SEGMENT
     for at in range(len(header)):
         damaged = bytearray(header)
         damaged[at] ^= 1
-        assert form.read_segment(name, bytes(damaged), calc_crc32c) == SEGMENT
-        assert form.read_segment("lost+found-7.spool", bytes(damaged), calc_crc32c) is None
-        assert form.read_segment(name, header[:at], calc_crc32c) == SEGMENT
+        assert form.read_segment(name, bytes(damaged)) == SEGMENT
+        assert form.read_segment("lost+found-7.spool", bytes(damaged)) is None
+        assert form.read_segment(name, header[:at]) == SEGMENT
 
 
 def test_names_sort_as_sequences_do() -> None:
@@ -183,4 +180,4 @@ def test_names_sort_as_sequences_do() -> None:
 @given(st.text("abc0", min_size=1, max_size=300), st.binary(max_size=400), st.binary(max_size=70_000), st.integers(0, 2**62), st.integers(1, 3))
 def test_a_frame_is_no_larger_than_was_said(name: str, key: bytes, value: bytes, timestamp_ms: int, count: int) -> None:
     some = [made(name, key, value, [], timestamp_ms)] * count
-    assert len(form.frame("t" * 249, 0, 0, some, SEGMENT.salt, CIPHER, calc_crc32c)) <= form.frame_bytes_max("t" * 249, some)
+    assert len(form.frame("t" * 249, 0, 0, some, SEGMENT.salt, CIPHER)) <= form.frame_bytes_max("t" * 249, some)
