@@ -78,6 +78,22 @@ class Disk(Protocol):
         """End the thread."""
 
 
+def put_file(disk: Disk, directory: Path, name: str, data: bytes) -> None:
+    """A small file, or another in its place: whole or not at all, whatever happens; durable when this returns.  Raises OSError."""
+    path, draft = directory / name, directory / f"{name}.draft"
+    disk.make_directory(directory)
+    if draft.name in disk.names(directory):
+        disk.unlink(draft)
+    file = disk.create(draft)
+    try:
+        file.append(data)
+        file.sync()
+    finally:
+        file.close()
+    disk.rename(draft, path)
+    disk.sync_directory(directory)
+
+
 class _RealFile:
     def __init__(self, fd: int) -> None:
         self._fd = fd

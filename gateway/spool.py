@@ -38,6 +38,7 @@ from gateway.rejected import Rejected
 from gateway.segments import Group, Recovered, Segments
 from gateway.spool_books import Books
 from gateway.spool_commits import Commits
+from gateway.spool_id import Ids
 from gateway.spool_replay import Replay
 from gateway.spool_store import Reason
 from gateway.spool_sweep import Sweep
@@ -75,7 +76,8 @@ class DiskSpool:
         self._tasks = Tasks(self._broke)
         self._books = Books(settings, self._log, reserved_for)
         self._sweep = Sweep(disk, self._books, self._tasks)
-        self._commits = Commits(settings, disk, self._log, self._books, self._sweep, self._tasks, self._found)
+        self._ids = Ids(disk, directory, random)
+        self._commits = Commits(settings, disk, self._log, self._ids, self._books, self._sweep, self._tasks, self._found)
         self._replay = Replay(disk, self._books)
         self.records_rejected = 0
         self.on_found: Callable[[], object] = lambda: None
@@ -108,6 +110,13 @@ class DiskSpool:
     @property
     def watermark(self) -> int:
         return self._books.watermark
+
+    @property
+    def spool_id(self) -> int:
+        return self._ids.own
+
+    def watermarks(self) -> Mapping[int, int]:
+        return self._ids.watermarks(self._books.watermark, self._books.backlog)
 
     @property
     def frames_synced(self) -> int:
@@ -206,31 +215,34 @@ class DiskSpool:
             return False  # the sequences that theirs would get may be our own
         segments = self._new_segments(directory)
         try:
-            found = await self._taken_over(segments)
+            found, spool_id = await self._taken_over(segments)
         except OSError as exc:
             logs.warning("a spool cannot be adopted", directory=directory.name, reason=exc.strerror)
             return False
         if found is None:
             return False
+        shift = 0
         if found.frames:
-            self._books.take_over(found)
+            shift = self._books.take_over(found)
             self._sweep.adopted(segments)
             self._sweep.begin()
             self._commits.roll_next()  # what is appended later stands behind them, in a segment of its own
+        self._ids.adopted(spool_id, segments, found, shift)
         return True
 
-    async def _taken_over(self, segments: Segments) -> Recovered | None:
-        """What another directory holds, locked; None where somebody else has it, or it is not there.
+    async def _taken_over(self, segments: Segments) -> tuple[Recovered | None, int]:
+        """What another directory holds, locked, and its id; None where somebody else has it, or it is not there.
 
         It may take seconds, so the disk's thread gets it in steps: what is appended meanwhile goes in between.
         """
         if not await self._disk.run(partial(self._locked, segments)):
-            return None
+            return None, 0
         steps = segments.recovering(self._books.backlog)
         found: Recovered | None = None
         try:
             while found is None:
                 found = await self._disk.run(partial(next, steps))
+            spool_id = await self._disk.run(partial(self._ids.taken_over, segments.directory, found))
             if found.frames:
                 # Its next sequence has to outlive its segments, which may go from now on.
                 await self._disk.run(partial(segments.begin, found.next_sequence, 0))
@@ -238,7 +250,7 @@ class DiskSpool:
             await self._disk.run(segments.unlock)
             raise
         await self._disk.run(segments.abandon if found.frames else segments.unlock)
-        return found
+        return found, spool_id
 
     def _locked(self, segments: Segments) -> bool:
         """In the disk's thread: ours until it is unlocked."""

@@ -21,7 +21,7 @@ class Books:
         self._reserve_bytes = settings.signups_reserve_bytes
         self._own = own
         self._reserved_for = reserved_for
-        self._first_unbooked: int | None = None  # of the sequences given in the commit that is in progress
+        self._first_unbooked: int | None = None  # of the sequences in the commit that is in progress, or in one that failed
         self.backlog = Backlog()
         self.current: Held | None = None  # the segment that is written to
         self.next = 0  # the sequence that is given next
@@ -52,9 +52,9 @@ class Books:
             self._first_unbooked = first
         return first
 
-    def given_up(self) -> None:
-        """What was given is in no segment of which we know."""
-        self._first_unbooked = None
+    def given_up(self, first: int) -> None:
+        """What was given from this one on is in no segment of which we know: until another one begins, a kill could let it be given again."""
+        self._first_unbooked = first
 
     def book(self, placed: Sequence[tuple[Group, int]], written_bytes: int) -> None:
         """What was synced waits from now on; all that was given is in it."""
@@ -65,7 +65,8 @@ class Books:
                 self.backlog.put(part, group.first, len(group.records), group.lane, place, group.records[0].timestamp_ms)
 
     def activate(self, held: Held) -> None:
-        """A new segment is written to: nothing more comes into those before it."""
+        """A new segment is written to: nothing more comes into those before it, and what was given up is given up for good."""
+        self._first_unbooked = None
         for part in self.backlog.parts:
             part.is_sealed = part.is_sealed or held_of(part).segments is held.segments
         self.current = held
@@ -79,10 +80,11 @@ class Books:
             self.size_bytes += held.part.size
         self.frames_set_aside += found.set_aside
 
-    def take_over(self, found: Recovered) -> None:
+    def take_over(self, found: Recovered) -> int:
         """What was found in another worker's directory: behind all of ours, and before what is given from now on.
 
         One sequence is left out: a segment that is being made this very moment may begin with it.
+        Returns by how much its sequences are higher here.
         """
         shift = self.next + 1 - found.held[0].part.first
         for held in found.held:
@@ -90,6 +92,7 @@ class Books:
             held.part.is_sealed = True
         self.next = found.next_sequence + shift
         self.take_in(found)
+        return shift
 
     # What becomes of it
 

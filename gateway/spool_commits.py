@@ -27,6 +27,7 @@ from gateway.disk import Disk
 from gateway.errors import SpoolFailed
 from gateway.segments import Group, Held, Segments
 from gateway.spool_books import Books
+from gateway.spool_id import Ids
 from gateway.spool_sweep import Sweep
 from gateway.spool_tasks import Tasks
 
@@ -64,11 +65,14 @@ class _Written(NamedTuple):
 class Commits:
     """The writing side of one spool."""
 
-    def __init__(self, settings: Settings, disk: Disk, log: Segments, books: Books, sweep: Sweep, tasks: Tasks, on_found: Callable[[], object]) -> None:
+    def __init__(
+        self, settings: Settings, disk: Disk, log: Segments, ids: Ids, books: Books, sweep: Sweep, tasks: Tasks, on_found: Callable[[], object]
+    ) -> None:
         """Args: on_found: called when what is there was found after `open` only."""
         self._segment_bytes = settings.segment_bytes
         self._disk = disk
         self._log = log
+        self._ids = ids
         self._books = books
         self._sweep = sweep
         self._tasks = tasks
@@ -98,7 +102,7 @@ class Commits:
         """Find what is there and begin a segment.  What cannot be now is tried again until it can."""
         try:
             await self._recover()
-            self._activate(await self._disk.run(partial(self._log.begin, self._books.next, self._segment_bytes)))
+            self._activate(await self._disk.run(self._begin))
         except OSError as exc:
             self._fail(exc, [])
 
@@ -108,12 +112,18 @@ class Commits:
             raise OSError(errno.EBUSY, "another process has it")
         try:
             found = await self._disk.run(partial(self._log.recover, self._books.backlog))
+            await self._disk.run(partial(self._ids.recovered, found))
         except BaseException:
             await self._disk.run(self._log.unlock)
             raise
         self._books.take_in(found)
         self._books.next = found.next_sequence
         self._is_recovered = True
+
+    def _begin(self) -> Held:
+        """In the disk's thread: something to write to, and the id that its sequences go by."""
+        self._ids.draw()
+        return self._log.begin(self._books.next, self._segment_bytes)
 
     async def close(self) -> None:
         """Take no more, and make durable what was taken."""
@@ -177,7 +187,7 @@ class Commits:
         if written.begun is not None:
             self._activate(written.begun)
         if written.error is not None:
-            self._books.given_up()
+            self._books.given_up(first)
             self.frames_failed += len(groups)
             if written.bytes:
                 self._books.grew(written.bytes)
@@ -253,7 +263,7 @@ class Commits:
                 if not self._is_recovered:
                     await self._recover()
                     self._on_found()
-                held = await self._disk.run(partial(self._log.begin, self._books.next, self._segment_bytes))
+                held = await self._disk.run(self._begin)
             except OSError:
                 continue
             self._is_failed = False

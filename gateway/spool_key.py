@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.core.record import SECRET_BYTES
-from gateway.disk import Disk
+from gateway.disk import Disk, put_file
 from gateway.errors import ConfigError
 from gateway.keys import SecretKey, unbase64url
 
@@ -65,16 +65,5 @@ def _secret(text: str, where: str) -> bytes:
 def _make(disk: Disk, data_dir: Path, random: Callable[[int], bytes]) -> bytes:
     """A key in its file; durable when this returns, for what is sealed with it will be."""
     secret = random(SECRET_BYTES)
-    path, draft = data_dir / KEY_FILE, data_dir / f"{KEY_FILE}.draft"
-    disk.make_directory(data_dir)
-    if draft.name in disk.names(data_dir):
-        disk.unlink(draft)
-    file = disk.create(draft)
-    try:
-        file.append(base64.urlsafe_b64encode(secret).rstrip(b"=") + b"\n")
-        file.sync()
-    finally:
-        file.close()
-    disk.rename(draft, path)
-    disk.sync_directory(data_dir)
+    put_file(disk, data_dir, KEY_FILE, base64.urlsafe_b64encode(secret).rstrip(b"=") + b"\n")
     return secret

@@ -112,3 +112,13 @@ class Spool(Protocol):
     @property
     def watermark(self) -> int:
         """Every sequence of its own directory below this one is settled."""
+
+    @property
+    def spool_id(self) -> int:
+        """Of its own directory: with a sequence it names one record for ever; 0 until it is open.  See spool_id.py."""
+
+    def watermarks(self) -> Mapping[int, int]:
+        """By spool id: below it every record that was answered is in Kafka, or was refused by it for good and is kept apart.
+
+        Its own first, then those of directories it has adopted.  None of one whose records cannot all be accounted for.
+        """

@@ -16,6 +16,7 @@ It sits the exam of tests/contracts/test_spool.py, and has these switches:
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,12 +25,15 @@ from gateway.core.event import Record, bytes_max
 from gateway.errors import SpoolFailed, SpoolFull
 from gateway.spool_store import Reason
 
+_IDS = count(1)
+
 
 class Kept:
     """One directory."""
 
     def __init__(self) -> None:
         self.next = 1
+        self.spool_id = next(_IDS)
         self.records: dict[int, tuple[Lane, Record]] = {}
         self.is_locked = False
 
@@ -65,6 +69,7 @@ class MemorySpool:
         self._kept = self.shelf.setdefault(directory, Kept())
         self._entries: dict[int, tuple[Lane, Record]] = dict(self._kept.records)
         self._adopted: dict[int, tuple[Kept, int]] = {}  # sequence of ours → where it came from
+        self._adoptions: list[Kept] = []
         self._aside: set[int] = set()
         self._waiting: Counter[Lane] = Counter()
         self._running = asyncio.Event()
@@ -175,6 +180,7 @@ class MemorySpool:
         if kept is None or kept.is_locked:
             return False
         kept.is_locked = True
+        self._adoptions.append(kept)
         shift = self._kept.next - min(kept.records, default=0)
         for sequence, (lane, record) in kept.records.items():
             self._entries[sequence + shift] = lane, record
@@ -221,6 +227,14 @@ class MemorySpool:
     @property
     def watermark(self) -> int:
         return min((sequence for sequence in self._entries if sequence not in self._adopted), default=self._kept.next)
+
+    @property
+    def spool_id(self) -> int:
+        return self._kept.spool_id if self._is_open else 0
+
+    def watermarks(self) -> Mapping[int, int]:
+        adopted = {kept.spool_id: min(kept.records, default=kept.next) for kept in self._adoptions}
+        return {self.spool_id: self.watermark, **adopted} if self._is_open else adopted
 
     # How
 

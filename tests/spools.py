@@ -40,6 +40,11 @@ async def names(spool: DiskSpool, topic: str = "syncs", partition: int = 0) -> l
     return [one.event_id for _, one in await spool.read(topic, partition, MANY)]
 
 
+def segments(disk: SimulatedDisk, name: str = "0") -> list[str]:
+    """The files of a directory that hold records, oldest first."""
+    return sorted(one for one in disk.directories[HOME.parent / name] if one.endswith(".spool"))
+
+
 def fail(disk: SimulatedDisk, kinds: Iterable[str], number: int = errno.EIO) -> None:
     """Let these operations fail from now on."""
     failing = set(kinds)

@@ -38,7 +38,7 @@ LAYERS: Final = (
     ("connections", "deliver", "spool", "identity", "limits", "openapi.__main__", "parser"),
     ("spool_commits",),
     ("spool_replay", "spool_sweep"),
-    ("rejected", "spool_books", "spool_key", "topicsfile"),
+    ("rejected", "spool_books", "spool_id", "spool_key", "topicsfile"),
     (
         "acts",
         "copies",

@@ -41,9 +41,10 @@ def test_what_is_not_yet_on_disk_is_not_below_the_watermark() -> None:
     assert books.watermark == 3
     books.backlog.settle(range(3, 5))
     assert (books.watermark, books.is_own_empty) == (5, True)
-    books.give(4)
-    assert books.watermark == 5
-    books.given_up()
+    assert (books.give(4), books.watermark) == (5, 5)
+    books.given_up(5)
+    assert books.watermark == 5, "a kill now, and 5 is given again"
+    books.activate(own.begin(books.next, 0))
     assert books.watermark == 9
 
 
@@ -66,7 +67,7 @@ def test_another_directorys_sequences_are_ours_and_not_below_our_watermark() -> 
     gone.commit([Group(("syncs", 0), 70, some(70, 2))])
     gone.abandon()
     found = gone.recover(Backlog())
-    books.take_over(found)
+    assert books.take_over(found) == 4 - 70
     assert [(part.first, part.end) for part in books.backlog.parts] == [(0, 3), (4, 6)]
     assert books.next == 6
     books.backlog.settle(range(3))

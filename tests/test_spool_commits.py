@@ -11,7 +11,7 @@ from gateway.errors import SpoolFailed
 from gateway.spool_commits import PROBE_S
 from tests.fakes import in_virtual_time
 from tests.simulated_disk import SimulatedDisk
-from tests.spools import HOME, MANY, SETTINGS, fail, names, opened, some
+from tests.spools import HOME, MANY, SETTINGS, fail, names, opened, segments, some
 
 
 def syncs(disk: SimulatedDisk) -> int:
@@ -105,7 +105,7 @@ async def test_a_read_only_disk_is_replayed_from() -> None:
     again.settle(range(MANY))
     fail(disk, [])
     await asyncio.sleep(2 * PROBE_S)
-    assert (again.reason, again.waiting(), len(disk.names(HOME))) == ("ok", {}, 1)
+    assert (again.reason, again.waiting(), len(segments(disk))) == ("ok", {}, 1)
 
 
 @in_virtual_time

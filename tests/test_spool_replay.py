@@ -9,7 +9,7 @@ from gateway.spool import DiskSpool
 from gateway.spool_replay import PAUSES_S
 from tests.fakes import in_virtual_time
 from tests.simulated_disk import SimulatedDisk
-from tests.spools import HOME, MANY, fail, names, opened, some
+from tests.spools import HOME, MANY, fail, names, opened, segments, some
 
 
 async def with_frames(count: int) -> tuple[SimulatedDisk, DiskSpool]:
@@ -24,8 +24,8 @@ async def with_frames(count: int) -> tuple[SimulatedDisk, DiskSpool]:
 @in_virtual_time
 async def test_a_frame_that_is_damaged_is_put_aside_and_blocks_nobody() -> None:
     disk, spool = await with_frames(3)
-    [inode] = disk.directories[HOME].values()
-    disk.inodes[inode][64 + 700] ^= 1
+    [name] = segments(disk)
+    disk.inodes[disk.directories[HOME][name]][64 + 700] ^= 1
     assert await names(spool) == ["e0", "e2"]
     assert (spool.frames_set_aside, spool.waiting()) == (1, {("syncs", 0): 2})
     spool.settle(range(MANY))
@@ -63,7 +63,8 @@ async def test_a_want_of_descriptors_is_waited_out_however_long_it_takes() -> No
 async def test_what_a_disk_never_gives_is_put_aside_and_only_the_first_of_a_segment_is_waited_for() -> None:
     disk, spool = await with_frames(9)
     places = [*spool._books.backlog.parts[0].index.places]
-    [inode] = disk.directories[HOME].values()
+    [name] = segments(disk)
+    inode = disk.directories[HOME][name]
     disk.unreadable = {inode: {place + 100 for place in places[2:8]}}
     assert await names(spool) == ["e0", "e1"], "no later one before those"
     spool.settle(range(2))

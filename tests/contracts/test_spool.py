@@ -273,6 +273,62 @@ async def test_the_watermark_is_below_all_that_waits(spool: Spool) -> None:
     assert spool.watermark == second.stop
 
 
+async def test_a_directory_has_one_id_and_keeps_it(examinee: Examinee) -> None:
+    spool, other = examinee.make("0"), examinee.make("1")
+    assert (spool.spool_id, spool.watermarks()) == (0, {})
+    await spool.open()
+    await other.open()
+    ids = (spool.spool_id, other.spool_id)
+    assert 0 not in ids
+    assert ids[0] != ids[1]
+    sequences = await spool.append("syncs", 0, some(0, 2))
+    assert spool.watermarks() == {ids[0]: sequences.start}
+    examinee.kill(spool)
+    again = examinee.make("0")
+    await again.open()
+    assert (again.spool_id, again.watermarks()) == (ids[0], {ids[0]: sequences.start})
+    again.settle(sequences)
+    await again.close()
+    last = examinee.make("0")
+    await last.open()
+    assert last.watermarks() == {ids[0]: sequences.stop}
+    await last.close()
+    await other.close()
+
+
+async def test_who_adopts_answers_for_the_gone_workers_sequences(examinee: Examinee, spool: Spool) -> None:
+    gone = examinee.make("1")
+    await gone.open()
+    given = await gone.append("syncs", 0, some(10, 3))
+    gone_id = gone.spool_id
+    examinee.kill(gone)
+    ours = await spool.append("syncs", 0, some(0, 2))
+    assert await spool.adopt(examinee.path("1"))
+    assert spool.watermarks() == {spool.spool_id: ours.start, gone_id: given.start}
+    _, _, first, second, _ = [sequence for sequence, _ in await read(spool)]
+    spool.settle(range(first, second))
+    assert spool.watermarks() == {spool.spool_id: ours.start, gone_id: given.start + 1}
+    spool.settle(range(MANY))
+    assert spool.watermarks()[gone_id] == given.stop
+    later = await spool.append("syncs", 0, some(20, 1))
+    assert spool.watermarks() == {spool.spool_id: later.start, gone_id: given.stop}
+
+
+async def test_what_is_put_aside_stays_above_the_watermark(examinee: Examinee) -> None:
+    """Kept apart it is below: it is nobody's to deliver any more."""
+    spool = examinee.make("0")
+    await spool.open()
+    records = some(0, 7, 600)
+    sequences = await spool.append("syncs", 0, records)
+    await reject(spool, sequences[0], records[0])
+    assert spool.watermarks() == {spool.spool_id: sequences[1]}
+    for at in range(1, 7):
+        await reject(spool, sequences[at], records[at])
+    assert spool.records_aside
+    assert spool.watermarks()[spool.spool_id] < sequences.stop
+    await spool.close()
+
+
 async def test_the_oldest_that_waits(spool: Spool) -> None:
     assert spool.oldest_s == 0
     first = await spool.append("syncs", 0, [record(0)])
