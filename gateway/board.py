@@ -6,9 +6,11 @@ writes one slot.  Not decided here: how it is shown (ops/).
     ┌ slot 0 (worker 0) ┐┌ slot 1 (worker 1) ┐ … ┌ slot N (supervisor) ┐
     │ counters  u64 × C ││                   │   │                     │
     │ gauges    f64 × G ││                   │   │                     │
-    └───────────────────┘└───────────────────┘   └─────────────────────┘
+    │ watermarks u64 × W││                   │   │                     │┌ of other machines' spools ┐
+    └───────────────────┘└───────────────────┘   └─────────────────────┘└───────────────────────────┘
 
 A histogram is counters: one per bucket, one for +Inf, one for the sum in µs.
+Watermarks are those of the worker's spools (watermarks.py); of other machines the supervisor writes what it hears.
 One writer per slot and 8-byte aligned stores: no lock.  A worker that is killed
 leaves its counters where they are and its successor goes on counting there, so
 no count is lost and none goes backwards; gauges say what *is*, so a successor
@@ -22,6 +24,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from gateway.metrics import BY_NAME, CATALOGUE
+from gateway.watermarks import SPOOLS_MAX, Watermarks, words_of
 
 _WORD_BYTES: Final = 8
 
@@ -43,7 +46,10 @@ def _layout() -> tuple[dict[tuple[str, tuple[str, ...]], int], int, dict[tuple[s
 
 
 _COUNTERS, _COUNTER_WORDS, _GAUGES, _GAUGE_WORDS = _layout()
-_SLOT_BYTES: Final = (_COUNTER_WORDS + _GAUGE_WORDS) * _WORD_BYTES
+_WATERMARK_WORDS: Final = words_of(SPOOLS_MAX)
+_SLOT_BYTES: Final = (_COUNTER_WORDS + _GAUGE_WORDS + _WATERMARK_WORDS) * _WORD_BYTES
+MACHINES_MAX: Final = 64  # that are heard of
+_ABROAD_BYTES: Final = words_of(MACHINES_MAX * SPOOLS_MAX) * _WORD_BYTES
 
 
 class Counter:
@@ -108,9 +114,10 @@ class Slot:
     """One process's part of the board.  A name or label that is not in the catalogue is a KeyError."""
 
     def __init__(self, block: memoryview) -> None:
-        split = _COUNTER_WORDS * _WORD_BYTES
+        split, end = _COUNTER_WORDS * _WORD_BYTES, (_COUNTER_WORDS + _GAUGE_WORDS) * _WORD_BYTES
         self.counter_words: memoryview[int] = block[:split].cast("Q")
-        self._gauge_words: memoryview[float] = block[split:].cast("d")
+        self._gauge_words: memoryview[float] = block[split:end].cast("d")
+        self.watermarks = Watermarks(block[end:].cast("Q"))
 
     def counter(self, name: str, *labels: str) -> Counter:
         return Counter(self.counter_words, _COUNTERS[name, labels])
@@ -160,11 +167,12 @@ class Board:
         """Map the board behind `fd`; every process names the same number of `workers`."""
         self.fd = fd
         self.workers = workers
-        size = _SLOT_BYTES * (workers + 1)
+        size = _SLOT_BYTES * (workers + 1) + _ABROAD_BYTES
         if os.fstat(fd).st_size < size:
             os.ftruncate(fd, size)
         view = memoryview(mmap.mmap(fd, size))
         self.slots = tuple(Slot(view[i * _SLOT_BYTES : (i + 1) * _SLOT_BYTES]) for i in range(workers + 1))
+        self.abroad = Watermarks(view[size - _ABROAD_BYTES :].cast("Q"))
 
     @classmethod
     def create(cls, workers: int) -> "Board":
@@ -174,6 +182,11 @@ class Board:
     def totals(self) -> Totals:
         """Read once, slot by slot: each counter by itself never goes backwards from one reading to the next."""
         return Totals(list(map(sum, zip(*(slot.counter_words for slot in self.slots), strict=True))))
+
+    @property
+    def watermarks(self) -> tuple[Watermarks, ...]:
+        """Of this machine's spools, and last those of others."""
+        return *(slot.watermarks for slot in self.slots), self.abroad
 
     @property
     def supervisor(self) -> Slot:

@@ -121,7 +121,7 @@ class Supervisor:
         self._pacer = _pacer(config, self._board)
         kafka = Asker(KafkaProbe(config.deliver.bootstrap, SYSTEM), SYSTEM)
         redis = Asker(RedisProbe(config.redis.url, SYSTEM), SYSTEM)
-        self._fleet = Fleet(RedisTown(config.redis.url, config.limits.prefix), machine_name(0))
+        self._fleet = Fleet(RedisTown(config.redis.url, config.limits.prefix), machine_name(0), self._board)
         self._screen = Screen(self._board, self.readiness, self._room, kafka, redis, self._fleet, SYSTEM)
         if self._pacer is not None:
             self._pacer.on_act = self._acted  # past the store, which may be away

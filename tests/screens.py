@@ -120,7 +120,7 @@ class Desk:
         for asker, reason in zip(askers, ("ok", "redis-ok"), strict=True):
             asker.found = Found(reason, 0.001)
         self.kafka, self.redis = askers
-        self.fleet = Fleet(FakeTown(), "here:1")
+        self.fleet = Fleet(FakeTown(), "here:1", self.board)
         self.screen = Screen(self.board, lambda: Readiness(self.why, self.workers), self._room, self.kafka, self.redis, self.fleet, self.clock.clock)
         access = Access(lambda: self.token, self.clock.clock, is_open=is_open)
         self.calls = RoomCalls(lambda: SETTINGS, pacer, access, self.screen, self.board.supervisor)

@@ -6,7 +6,9 @@ from itertools import pairwise
 
 import pytest
 
-from gateway.board import Board
+from gateway.board import MACHINES_MAX, Board
+from gateway.metrics import CATALOGUE
+from gateway.watermarks import SPOOLS_MAX
 
 REQUESTS = ("sluicegate_requests_total", "syncs", "202")
 
@@ -74,6 +76,26 @@ def test_two_processes_count_through_the_inherited_fd() -> None:
     children = [subprocess.Popen((sys.executable, "-c", _CHILD, str(board.fd), str(worker)), pass_fds=(board.fd,)) for worker in (0, 1)]
     assert [child.wait(timeout=30) for child in children] == [0, 0]
     assert [slot.counter(*REQUESTS).value for slot in board.slots] == [20_000, 20_000, 0]
+
+
+def test_watermarks_outlive_who_wrote_them_and_touch_no_count() -> None:
+    """Of every slot, the supervisor's and other machines' included; whatever fills them."""
+    board = Board.create(workers=2)
+    full = {n: 2**62 + n for n in range(1, SPOOLS_MAX + 1)}
+    for slot in board.slots:
+        for metric in CATALOGUE:
+            for labels in metric.series():
+                if metric.kind == "gauge":
+                    slot.gauge(metric.name, *labels).set(1.0)
+        slot.watermarks.put(full)
+    board.abroad.put({n: n for n in range(1, MACHINES_MAX * SPOOLS_MAX + 1)})
+    assert all(not any(slot.counter_words) for slot in board.slots)
+    again = Board(board.fd, workers=2)
+    again.slots[0].zero_gauges()
+    assert [slot.watermarks.pairs() == full for slot in again.slots] == [True] * 3
+    assert len(again.abroad.pairs()) == MACHINES_MAX * SPOOLS_MAX
+    assert [one.of(1) for one in again.watermarks] == [full[1], full[1], full[1], 1]
+    assert [board.slots[n].gauge("sluicegate_heartbeat_seconds").value for n in (0, 1)] == [0.0, 1.0]
 
 
 _ENDLESS = """

@@ -38,15 +38,16 @@ Expiry is judged by the reader's clock and the slot is of the door's: a reader w
 takes that much of the ten minutes.  There is no "not yet": a pass is only given out at its slot.
 """
 
-import re
 import struct
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from enum import Enum
 from hashlib import blake2b
 from hmac import compare_digest
 from typing import Final, NamedTuple
 from uuid import UUID
+
+from gateway.core.seal import keyed, unspelt
 
 PASS_US: Final = 600_000_000  # a form takes one to three minutes; ten leave time to ask somebody
 TEXT_CHARS: Final = 64
@@ -57,7 +58,6 @@ SECRET_BYTES_MIN: Final = 32  # as gateway/keys.py asks of tokens
 
 _FORM: Final = struct.Struct(">BH6sQQQ")
 _MAC_BYTES: Final = 15  # 120 bits: 16 would cost a character and padding
-_TEXT: Final = re.compile(f"[A-Za-z0-9_-]{{{TEXT_CHARS}}}")  # the decoder itself skips what it does not know
 _TICKET, _TICKET_PROVISIONAL, _PASS, _PASS_PROVISIONAL = range(0x10, 0x14)
 _TICKETS: Final = (_TICKET, _TICKET_PROVISIONAL)
 _PASSES: Final = (_PASS, _PASS_PROVISIONAL)
@@ -117,9 +117,8 @@ class Key:
             raise ValueError(f"tickets kid {kid}: {len(secret)} bytes: want at least {SECRET_BYTES_MIN}")
         self.kid = kid
         self.tag = int.from_bytes(blake2b(kid.encode(), digest_size=2).digest(), "big")
-        # Keyed once; a copy of such a state costs half of keying anew.
-        self._ticket = _keyed(secret, b"ticket", _MAC_BYTES)
-        self._pass = _keyed(secret, b"pass", _MAC_BYTES)
+        self._ticket = keyed(secret, b"ticket", _MAC_BYTES)
+        self._pass = keyed(secret, b"pass", _MAC_BYTES)
 
     def __repr__(self) -> str:
         return f"Key({self.kid}, ***)"
@@ -156,7 +155,7 @@ class Office:
         self._room = blake2b(room.encode(), digest_size=6).digest()
         self._epoch = epoch
         self._known: dict[str, Ticket] = {}  # genuine ones alone: what is forged is forged each time
-        self._join = _keyed(join_secret, b"join", JOIN_BYTES)
+        self._join = keyed(join_secret, b"join", JOIN_BYTES)
         self._join.update(self._room + epoch.to_bytes(8, "big"))
 
     def join_hash(self, join_id: UUID) -> bytes:
@@ -231,9 +230,9 @@ class Office:
         """(kind, room, epoch, who, when) as one of our keys signed it.  Before its MAC only what names that key is looked at."""
         if len(text) < TEXT_CHARS:
             return Flaw.CUT
-        if not _TEXT.fullmatch(text):
+        sealed = unspelt(text, TEXT_CHARS)
+        if sealed is None:
             return Flaw.FORGED
-        sealed = urlsafe_b64decode(text)
         body = sealed[:-_MAC_BYTES]
         kind, tag, room, epoch, who, when_us = _FORM.unpack(body)
         if kind not in _KINDS:
@@ -243,11 +242,6 @@ class Office:
         if not compare_digest(key.mac(kind, body), sealed[-_MAC_BYTES:]):
             return Flaw.FORGED
         return kind, room, epoch, who, when_us
-
-
-def _keyed(secret: bytes, label: bytes, digest_bytes: int) -> blake2b:
-    """A hash whose key is of this secret and label alone."""
-    return blake2b(digest_size=digest_bytes, key=blake2b(secret, digest_size=32, person=label).digest())
 
 
 def _number(join: bytes) -> int:

@@ -7,8 +7,10 @@ import pytest
 import pytest_asyncio
 
 from devstack import Devstack
+from gateway.board import MACHINES_MAX, Board
 from gateway.core.light import INDEX
-from gateway.ops.fleet import KEPT_S, MACHINES_MAX, NAME_MAX, Fleet, RedisTown, heard, machine_name, summary
+from gateway.ops.fleet import KEPT_S, NAME_MAX, SUMMARY_BYTES_MAX, Fleet, RedisTown, heard, machine_name, said, spools_of, summary
+from gateway.watermarks import SPOOLS_MAX
 from ratelimit.redis_pool import Pool
 from ratelimit.store import StoreAway
 from tests.ops.test_status import Screening
@@ -47,7 +49,7 @@ def test_a_machine_of_before_says_nothing_of_a_spool_and_is_heard() -> None:
 
 async def test_machines_hear_of_each_other_and_not_of_themselves() -> None:
     town, frame = FakeTown(), Screening().frame()
-    one, two = Fleet(town, "a:1"), Fleet(town, "b:1")
+    one, two = Fleet(town, "a:1", Board.create(1)), Fleet(town, "b:1", Board.create(1))
     await one.say(frame)
     await two.say(frame)
     await one.say(frame)
@@ -58,21 +60,67 @@ async def test_machines_hear_of_each_other_and_not_of_themselves() -> None:
     assert one.others == []
 
 
+async def test_each_machine_knows_how_far_the_others_spools_have_come() -> None:
+    """Of as many machines as are heard of, each with as many spools; and of nobody while nobody can be heard."""
+    town, frame = FakeTown(), Screening().frame()
+    boards = [Board.create(2), Board.create(2)]
+    machines = [Fleet(town, f"{name}:1", board) for name, board in zip("ab", boards, strict=True)]
+    boards[0].slots[0].watermarks.put({1: 10})
+    boards[0].slots[1].watermarks.put({2: 20, 3: 2**63 - 1})
+    boards[1].slots[1].watermarks.put({2**64 - 1: 5})
+    for one in (*machines, machines[0]):
+        await one.say(frame)
+    assert [board.abroad.pairs() for board in boards] == [{2**64 - 1: 5}, {1: 10, 2: 20, 3: 2**63 - 1}]
+    boards[0].slots[0].watermarks.put({1: 11})
+    for one in machines:
+        await one.say(frame)
+    assert boards[1].abroad.of(1) == 11
+    town.is_away = True
+    await machines[1].say(frame)
+    assert boards[1].abroad.pairs() == {}
+
+
+async def test_a_fleet_at_its_bounds_is_heard_whole() -> None:
+    town, frame = FakeTown(), Screening().frame()
+    board = Board.create(1)
+    for machine in range(MACHINES_MAX):
+        board.slots[0].watermarks.put({2**63 + machine * SPOOLS_MAX + spool: 2**63 - 1 for spool in range(SPOOLS_MAX)})
+        await Fleet(town, f"m{machine}:" + "n" * 50, board).say(frame)
+    assert max(len(text) for _, text in town.said.values()) <= SUMMARY_BYTES_MAX
+    here = Fleet(town, "here:1", Board.create(1))
+    await here.say(frame)
+    assert len(here.others) == MACHINES_MAX
+    assert len(here._board.abroad.pairs()) == MACHINES_MAX * SPOOLS_MAX
+
+
+@pytest.mark.parametrize(
+    "spools",
+    [b'{"x":1}', b'{"000000000000000G":1}', b'{"0000000000000001":-1}', b'{"0000000000000001":9223372036854775808}', b'{"0000000000000001":"1"}', b"[]"],
+)
+def test_spools_that_cannot_be_read_are_passed_over_and_their_machine_is_not(spools: bytes) -> None:
+    good = said(summary(Screening().frame(), "a:1"), {5: 6})
+    odd = msgspec.json.encode(summary(Screening().frame(), "b:1"))[:-1] + b',"spools":' + spools + b"}"
+    old = msgspec.json.encode(summary(Screening().frame(), "c:1"))
+    told = [(1, odd), (1, old), (1, good), (1, b"{")]
+    assert spools_of(told) == {5: 6}
+    assert [machine.name for machine in heard(told)] == ["b:1", "c:1", "a:1"]
+
+
 def test_what_cannot_be_read_is_passed_over() -> None:
     """A machine of another version, or somebody else's key."""
     good = msgspec.json.encode(summary(Screening().frame(), "a:1"))
     named = [msgspec.structs.replace(summary(Screening().frame(), name), lights=lights) for name, lights in (("n" * 65, {}), ("b:1", {"x": "red"}))]
-    odd = [b"{", b"\xff", b"{}", good + b" " * 2_000, b'{"x":' + b"[" * 1_000, *map(msgspec.json.encode, named)]
+    odd = [b"{", b"\xff", b"{}", good + b" " * 5_000, b'{"x":' + b"[" * 1_000, *map(msgspec.json.encode, named)]
     told = [(5, good), *((1, text) for text in odd)]
     assert [(machine.name, machine.age_ms) for machine in heard(told)] == [("a:1", 5)]
 
 
 async def test_those_in_trouble_come_first_and_a_frame_names_a_few() -> None:
-    town = FakeTown()
+    town, board = FakeTown(), Board.create(1)
     for number in range(12):
         probed = WELL._replace(kafka="kafka-away") if number == 7 else WELL
-        await Fleet(town, f"m{number:02}:1").say(Screening().frame(probed=probed))
-    here = Fleet(town, "here:1")
+        await Fleet(town, f"m{number:02}:1", board).say(Screening().frame(probed=probed))
+    here = Fleet(town, "here:1", board)
     await here.say(Screening().frame())
     assert [machine.name for machine in here.others][:3] == ["m07:1", "m00:1", "m01:1"]
     frame = Screening().frame(machines=here.others)
