@@ -48,15 +48,16 @@ class SlowBroker:
     async def topics(self) -> Mapping[str, Topic]:
         return await self._broker.topics()
 
-    async def send(self, topic: str, partition: int, records: Sequence[Record]) -> None:
+    async def send(self, topic: str, partition: int, records: Sequence[Record]) -> int:
         """Send at once, acknowledge in turn."""
         discarded = self._discarded
         self._free_s = done_s = max(self._free_s, asyncio.get_running_loop().time()) + len(records) / self._records_per_s
-        await self._broker.send(topic, partition, records)
+        first_offset = await self._broker.send(topic, partition, records)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(done_s):
                 await discarded.wait()
                 raise BrokerAway("discarded")
+        return first_offset
 
     def discard(self) -> None:
         self._discarded.set()
@@ -74,7 +75,7 @@ async def serve(config: Config, secrets: keys.Keys, listeners: Listeners, record
     setup = Setup(0, config, secrets, secrets.limits_secret, (), board.fd, listeners.fds, is_first=True)
     world = real_world(config)
     world = world._replace(broker=SlowBroker(world.broker, records_per_s), disk=None)  # a spool would take what the store does not
-    worker = Worker(setup, build(setup, world, board.slots[0]), world.clock, board.slots[0])
+    worker = Worker(setup, build(setup, world, board), world.clock, board.slots[0])
     ours, theirs = socket.socketpair()
     heard, ours_out = await asyncio.open_connection(sock=ours, limit=control.LINE_BYTES_MAX)
     reader, writer = await asyncio.open_connection(sock=theirs, limit=control.LINE_BYTES_MAX)

@@ -17,6 +17,10 @@ What Kafka does not acknowledge waits on this machine's disk:
 
     spool_books, core/backlog: what waits, and where it stands; core/record: the bytes
 
+Whoever was answered may ask what has become of it, any worker of any machine:
+
+    deliver ─▶ whereabouts (core/kept: the receipt) ◀── watermarks, on the board ◀── each worker's spool, ops/fleet
+
 Sign-ups may have to go through a line first:
 
     phone ──HTTP──▶ rooms (browser: the page) ─▶ room ─▶ redis_room, lua/ ──▶ Redis
@@ -73,6 +77,7 @@ Glossary
     spool     what waits on disk for Kafka; one directory a worker
     segment   one of its files; a frame is one partition's share of a commit, which is one write and one sync
     sequence  the number of a record in its directory: it grows, and is never given twice
-    settled   in Kafka, or nobody's any more: not to be replayed
+    settled   in Kafka, or nobody's any more: not to be replayed; below a spool's watermark everything is
+    receipt   what a 202 carries: where its records are kept, by partition and offsets or by spool id and sequence, signed
     drain     SIGTERM until exit: serve on, stop accepting, finish, flush
 """

@@ -28,8 +28,9 @@ from gateway.connection import Connection
 from gateway.core.address import Proxies
 from gateway.core.event import Forge
 from gateway.core.head import PlainJoin, PlainLook, read_join, read_look, read_sync
+from gateway.core.kept import Kept
 from gateway.core.overload import End
-from gateway.core.receipt import Outcome, Receipt, durability, withheld
+from gateway.core.receipt import Outcome, Receipt, Settled, durability, withheld
 from gateway.core.ticket import Pass
 from gateway.cors import SHARED, Cors
 from gateway.deliver import Deliverer
@@ -41,6 +42,8 @@ from gateway.metrics import ROUTES
 from gateway.reply import Answer, Replies
 from gateway.room import WaitingRoom
 from gateway.rooms import JOIN_BYTES_MAX, PASS_HEADER, Asker, Rooms
+from gateway.whereabouts import PATH as RECEIPTS_PATH
+from gateway.whereabouts import Whereabouts
 
 Handler = Callable[[web.BaseRequest], Awaitable[Answer]]
 _GET: Final = ("GET", "HEAD")
@@ -70,6 +73,7 @@ class Front:
         forge: Forge,
         documents: Documents,
         replies: Replies,
+        whereabouts: Whereabouts,
         clock: Clock,
         slot: Slot,
         room: WaitingRoom | None = None,
@@ -84,6 +88,7 @@ class Front:
         self._forge = forge
         self._documents = documents
         self._replies = replies
+        self._whereabouts = whereabouts
         self._clock = clock
         self._routes = {
             "/v1/syncs": Route("syncs", _POST, self._sync),
@@ -91,6 +96,7 @@ class Front:
             "/v1/notices": Route("notices", _GET, self._notices),
             "/v1/openapi.json": Route("openapi", _GET, self._openapi),
         }
+        self._receipts = Route("receipts", _GET, self._receipt)
         self._counts = {name: {int(status): counter for status, counter in slot.counters_by("sluicegate_requests_total", name).items()} for name in ROUTES}
         self._sample_counts = slot.counters_by("sluicegate_events_total", "syncs")
         self._signup_counts = slot.counters_by("sluicegate_events_total", "signups")
@@ -241,6 +247,8 @@ class Front:
         path = target.partition("?")[0]
         if path in self._routes:
             return self._routes[path]
+        if path.startswith(RECEIPTS_PATH):
+            return self._receipts
         code = path.removeprefix("/problems/")
         if code in PROBLEMS and code != path:
             return Route("problems", _GET, self._problem)
@@ -264,7 +272,8 @@ class Front:
                 body = await self._read(request, body_head)
                 began_s = self._clock.monotonic_s()
             checked = check_sync(self._forge, member, body, self._clock.now_us())
-            outcomes, wait_s, paid_samples = await self._outcomes(checked, member, address)
+            settled, wait_s, paid_samples = await self._settled(checked, member, address)
+            outcomes = settled.outcomes
             end = _end(outcomes)
         except Refusal as refusal:
             self._spread(refusal, cost_bytes)
@@ -277,30 +286,33 @@ class Front:
         for entry in told.results:
             if entry.code not in _COUNTED_ELSEWHERE:
                 self._sample_counts[entry.status].add()
-        return self._told(told, wait_s)
+        return self._told(told, settled.kept, wait_s)
 
-    async def _outcomes(self, checked: CheckedSync, member: Member, address: str) -> tuple[Sequence[Outcome], int, Paid | None]:
+    async def _settled(self, checked: CheckedSync, member: Member, address: str) -> tuple[Settled, int, Paid | None]:
         """What became of each record, in how many seconds more samples of this user may pass, and what was paid for them."""
         records = checked.records
         if not records:
-            return (), 0, None
+            return _NOTHING, 0, None
         backfill = self._admission.shed(checked)
         granted, wait_s, paid = len(records) - len(backfill), 0, None
         if granted > 1:  # the first is paid for with the request
             granted, wait_s, paid = await self._limits.samples(granted, address, member.user)
         if granted == len(records):
             return await self._deliverer.deliver("syncs", records, member.key_hash), 0, paid
-        kept = withheld([sample.seq for sample in checked.recorded], backfill, granted)
-        for outcome in kept.values():
+        unsent = withheld([sample.seq for sample in checked.recorded], backfill, granted)
+        for outcome in unsent.values():
             self._sample_counts[outcome.value].add()
-        sent = [record for position, record in enumerate(records) if position not in kept]
-        told = iter(await self._deliverer.deliver("syncs", sent, member.key_hash) if sent else ())
-        return [kept[position] if position in kept else next(told) for position in range(len(records))], wait_s, paid
+        sent = [record for position, record in enumerate(records) if position not in unsent]
+        some = await self._deliverer.deliver("syncs", sent, member.key_hash) if sent else _NOTHING
+        told = iter(some.outcomes)
+        outcomes = [unsent[position] if position in unsent else next(told) for position in range(len(records))]
+        return Settled(outcomes, some.kept), wait_s, paid
 
-    def _told(self, told: Receipt, wait_s: int) -> Answer:
+    def _told(self, told: Receipt, kept: Kept | None, wait_s: int) -> Answer:
         if told.status == 202:
+            assert kept is not None, told
             retry_after_s = max(self._admission.retry_after_s(), wait_s) if told.has_retry else None
-            return self._replies.receipt(told, retry_after_s)
+            return self._replies.receipt(told, self._whereabouts.receipt(kept), retry_after_s)
         if told.status == 503:
             return self._refuse(self._replies.none_durable(told, max(self._admission.retry_after_s(), wait_s)))
         return self._refuse(self._replies.none_valid(told))
@@ -324,18 +336,18 @@ class Front:
             signup_id, record = self._checked_signup(body, holder)
             if self._rooms is not None and holder is not None:
                 await self._rooms.claim(holder, signup_id)
-            [outcome] = outcomes = await self._deliverer.deliver(kind, [record], None)
-            end = _end(outcomes)
+            settled = await self._deliverer.deliver(kind, [record], None)
+            end = _end(settled.outcomes)
         except Refusal as refusal:
             self._spread(refusal, cost_bytes)
             raise
         finally:
             self._admission.done(cost_bytes, end, began_s)
-        if outcome is Outcome.DURABLE or outcome is Outcome.SPOOLED:
+        if settled.kept is not None:
             if self._rooms is not None and holder is not None:
                 self._rooms.room.signed_up(holder)
-            return self._replies.signed_up(signup_id, durability(outcomes))
-        return self._not_signed_up(outcome, paid)
+            return self._replies.signed_up(signup_id, durability(settled.outcomes), self._whereabouts.receipt(settled.kept))
+        return self._not_signed_up(settled.outcomes[0], paid)
 
     def _not_signed_up(self, outcome: Outcome, paid: Paid | None) -> Answer:
         if outcome is Outcome.REFUSED:
@@ -380,6 +392,11 @@ class Front:
 
     def _client(self, peer_address: str, forwarded: Sequence[str]) -> str:
         return self._proxies.client(peer_address, forwarded) if forwarded else peer_address
+
+    # What became of it since
+
+    async def _receipt(self, request: web.BaseRequest) -> Answer:
+        return self._replies.json(200, self._whereabouts.of(request.raw_path.partition("?")[0].removeprefix(RECEIPTS_PATH)))
 
     # Documents
 
@@ -453,4 +470,5 @@ _NOT_DURABLE: Final = {
     "unknown": "not acknowledged in time; it may be stored all the same",
 }
 _NEVER: Final = b"\0"  # begins no request
+_NOTHING: Final = Settled((), None)
 _NOWHERE: Final = Route("none", (), _nowhere)

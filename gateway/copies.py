@@ -109,6 +109,11 @@ class Copies:
             self._is_told.add(lane.topic)
             logs.warning("the spool takes nothing", topic=lane.topic, error=type(exc).__name__, reason=str(exc))
 
+    @property
+    def spool_id(self) -> int:
+        """Of the spool that what is copied from now on goes to."""
+        return self._spool.spool_id
+
     def left(self, lane: Lane) -> int:
         """How many records of this lane the spool has to replay."""
         return self._spool.waiting().get((lane.topic, lane.partition), 0)

@@ -45,9 +45,10 @@ from gateway.clock import Clock
 from gateway.config import Deliver as Settings
 from gateway.copies import Copies
 from gateway.core.event import Record
+from gateway.core.kept import InKafka, InSpool, Kept
 from gateway.core.lane import Delivery, Lane
 from gateway.core.light import INDEX, REASONS
-from gateway.core.receipt import Outcome
+from gateway.core.receipt import Outcome, Settled
 from gateway.errors import BatchRefused, BrokerAway, ConfigError, PartitionFailed
 from gateway.kafka import Broker, Topic
 from gateway.kafka import key_hash as hash_of
@@ -128,8 +129,8 @@ class Deliverer:
         """Whether any record of this kind would be sent or spooled if it came now; at most 50 ms old."""
         return self._is_open[kind]
 
-    def deliver(self, kind: str, records: Sequence[Record], key_hash: int | None) -> "asyncio.Future[Sequence[Outcome]]":
-        """What became of each record, at the latest `timeout_ms` from now; the future never fails.
+    def deliver(self, kind: str, records: Sequence[Record], key_hash: int | None) -> "asyncio.Future[Settled]":
+        """What became of each record and where it is kept, at the latest `timeout_ms` from now; the future never fails.
 
         Args:
             kind: "syncs" or "signups".
@@ -140,17 +141,20 @@ class Deliverer:
         if key_hash is None:
             key_hash = hash_of(records[0].key)
         now_s = self._monotonic_s()
-        settled: asyncio.Future[Sequence[Outcome]] = self._loop.create_future()
+        settled: asyncio.Future[Settled] = self._loop.create_future()
 
-        def tell(outcomes: Sequence[Outcome]) -> None:
+        def tell(outcomes: Sequence[Outcome], delivery: Delivery) -> None:
             self._count(kind, outcomes, now_s)
             if not settled.done():  # a cancelled request waits no longer
-                settled.set_result(outcomes)
+                settled.set_result(Settled(outcomes, self._kept(kind, partition, outcomes, delivery)))
 
         lane = lanes[key_hash % len(lanes)] if self._is_open[kind] else None
         if lane is None or not (lane.takes_more(now_s, self._stall_s) or self._is_spool_open(self._names[kind])):
-            tell([Outcome.WITHDRAWN] * len(records))
+            outcomes = [Outcome.WITHDRAWN] * len(records)
+            self._count(kind, outcomes, now_s)
+            settled.set_result(Settled(outcomes, None))
             return settled
+        partition = lane.partition
         delivery = Delivery(len(records), now_s, tell)
         self.held_bytes += lane.add(records, delivery)
         if not delivery.is_settled:
@@ -160,6 +164,13 @@ class Deliverer:
             elif self._departure is None and lane not in self._serving:
                 self._plan(_ROUND_S if self._serving else self._linger_s)
         return settled
+
+    def _kept(self, kind: str, partition: int, outcomes: Sequence[Outcome], delivery: Delivery) -> Kept | None:
+        if delivery.last_sequence >= 0 and self._copies is not None and Outcome.SPOOLED in outcomes:
+            return InSpool(self._copies.spool_id, delivery.last_sequence)
+        if delivery.last_offset >= 0 or Outcome.DURABLE in outcomes:
+            return InKafka(kind, partition, delivery.first_offset, delivery.last_offset)
+        return None
 
     def _count(self, kind: str, outcomes: Sequence[Outcome], since_s: float) -> None:
         counts = self._events[kind]
@@ -297,7 +308,7 @@ class Deliverer:
 
     async def _send(self, lane: Lane, records: Sequence[Record]) -> None:
         try:
-            await self._broker.send(lane.topic, lane.partition, records)
+            first_offset = await self._broker.send(lane.topic, lane.partition, records)
         except BatchRefused as exc:
             self._batches["refused"].add()
             if lane.refused():
@@ -314,7 +325,7 @@ class Deliverer:
         else:
             if lane.replay and self._copies is not None:
                 self._copies.replayed(len(lane.replay))
-            in_time, late = lane.acked()
+            in_time, late = lane.acked(first_offset)
             self._batches["late" if late and not in_time else "acked"].add()
         if self._copies is not None:
             self._copies.hand_over(lane)

@@ -151,6 +151,14 @@ PROBLEMS: Final[Mapping[str, Problem]] = {
             "이 게이트웨이의 운영 화면이나 명령줄을 사용하세요.",
         ),
         _problem("not-found", 404, "There is nothing here", "없는 주소입니다", *_FIX),
+        _problem(
+            "receipt-invalid",
+            404,
+            "This is no receipt of ours",
+            "올바른 접수증이 아닙니다",
+            "Do not retry: ask with the `receipt` exactly as the 202 gave it, to the service that gave it.",
+            "다시 보내지 말고, 202 응답에서 받은 `receipt` 값을 그대로, 그 값을 받은 서비스에 보내세요.",
+        ),
         _problem("method-not-allowed", 405, "This path does not take that method", "허용되지 않는 메서드입니다", *_FIX),
         _problem(
             "request-timeout",

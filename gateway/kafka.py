@@ -63,8 +63,11 @@ class Broker(Protocol):
     async def topics(self) -> Mapping[str, Topic]:
         """The topics that exist, read again.  Raises BrokerAway."""
 
-    async def send(self, topic: str, partition: int, records: Sequence[Record]) -> None:
-        """Return once every in-sync copy has them.  Raises BatchRefused, PartitionFailed, BrokerAway."""
+    async def send(self, topic: str, partition: int, records: Sequence[Record]) -> int:
+        """Return once every in-sync copy has them: the offset of the first, the others follow it without a gap.
+
+        -1 where the broker does not say: it had the batch already.  Raises BatchRefused, PartitionFailed, BrokerAway.
+        """
 
     def discard(self) -> None:
         """Drop the producer at once; every send still waiting raises BrokerAway."""
@@ -183,7 +186,7 @@ class Kafka:
             if partitions
         }
 
-    async def send(self, topic: str, partition: int, records: Sequence[Record]) -> None:
+    async def send(self, topic: str, partition: int, records: Sequence[Record]) -> int:
         """Send one batch and wait for its acknowledgement, however long that takes."""
         at = TopicPartition(topic, partition)
         producer = await self._producer_for(at)
@@ -192,10 +195,11 @@ class Kafka:
                 # A topic younger than the producer is asked for first; discarding the producer does not end that wait.
                 async with asyncio.timeout(self._connect_timeout_s):
                     await producer.partitions_for(topic)
-            await (await producer.send_batch(_Batch(records), topic, partition=partition))
+            acknowledged = await (await producer.send_batch(_Batch(records), topic, partition=partition))
         except (kafka_errors.KafkaError, OSError, TimeoutError, AssertionError) as exc:
             # AssertionError: the client asserts that the partition exists; topics can be made anew smaller.
             raise self._judge(exc, at, producer) from exc
+        return int(acknowledged.offset)
 
     async def _producer_for(self, at: TopicPartition) -> AIOKafkaProducer:
         shared = self._producer

@@ -12,6 +12,7 @@ HS256, a public key in PEM for RS256 and EdDSA.  `mint` signs development tokens
 `limits` keys the hashes that name users and addresses in Redis, the same in all gateways
 that share buckets.  A file without it uses its first ticket key, else its first HS256 key,
 for that; a secret that changes gives everybody new buckets, so a supervisor keeps its first.
+Receipts are signed with what follows from it: those given under another one are refused.
 `ops` is the operators' token, sent as it stands here: who has it opens and shuts the waiting room.
 Without it nobody may.  `spool` seals what waits on disk, newest first; a file without it leaves that to a key
 of the data directory's own (spool_key.py).

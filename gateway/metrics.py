@@ -13,7 +13,7 @@ from gateway.errors import PROBLEMS
 
 Kind = Literal["counter", "gauge", "histogram"]
 
-ROUTES: Final = ("syncs", "signups", "tickets", "place", "passes", "sign", "page", "notices", "openapi", "problems", "none")
+ROUTES: Final = ("syncs", "signups", "tickets", "place", "passes", "sign", "page", "notices", "receipts", "openapi", "problems", "none")
 TOPICS: Final = ("syncs", "signups")
 STATUSES: Final = tuple(str(s) for s in (200, 201, 202, 204, 303, 304, 400, 401, 403, 404, 405, 408, 411, 413, 415, 422, 429, 500, 503))
 SECONDS_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)

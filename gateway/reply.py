@@ -27,7 +27,7 @@ _JSON: Final = "application/json"
 PROBLEM_JSON: Final = "application/problem+json"
 # Heads begin in a few ways only: (status, content type, cache) → their first lines.
 _BEGINNINGS: Final[dict[tuple[int, str, str], str]] = {}
-_ALL_ACCEPTED: Final = b'{"durability":"%b","accepted":%d,"ack_through":%b,"results":[]}'
+_ALL_ACCEPTED: Final = b'{"durability":"%b","accepted":%d,"ack_through":%b,"results":[],"receipt":"%b"}'
 _encode = msgspec.json.Encoder().encode
 
 
@@ -120,14 +120,14 @@ class Replies:
     ) -> Answer:
         return Answer(status, self._head(status, content_type, len(body), cache, more), body, closes=closes)
 
-    def receipt(self, told: Receipt, retry_after_s: int | None) -> Answer:
+    def receipt(self, told: Receipt, receipt: bytes, retry_after_s: int | None) -> Answer:
         """202 for a sync of which something is durable; `retry_after_s` where something is not."""
         if not told.results:
             # Nearly all of them: formatting this costs a quarter of encoding it.
             ack_through = b"null" if told.ack_through is None else b"%d" % told.ack_through
-            return self._answer(202, _JSON, _ALL_ACCEPTED % (told.durability.encode(), told.accepted, ack_through))
+            return self._answer(202, _JSON, _ALL_ACCEPTED % (told.durability.encode(), told.accepted, ack_through, receipt))
         more = () if retry_after_s is None else (("Retry-After", str(retry_after_s)),)
-        return self._answer(202, _JSON, _encode({"durability": told.durability, **_told(told)}), more=more)
+        return self._answer(202, _JSON, _encode({"durability": told.durability, **_told(told), "receipt": receipt.decode()}), more=more)
 
     @staticmethod
     def none_durable(told: Receipt, retry_after_s: int) -> Refusal:
@@ -142,12 +142,12 @@ class Replies:
         errors = [{"pointer": entry.pointer, "detail": entry.detail or entry.code} for entry in told.results]
         return Refusal("invalid", "no sample is valid", members={"errors": errors, **_told(told)})
 
-    def signed_up(self, signup_id: str, durability: Durability) -> Answer:
+    def signed_up(self, signup_id: str, durability: Durability, receipt: bytes) -> Answer:
         """202 for an application that is durable."""
-        return self._answer(202, _JSON, _encode({"durability": durability, "signup_id": signup_id}))
+        return self._answer(202, _JSON, _encode({"durability": durability, "signup_id": signup_id, "receipt": receipt.decode()}))
 
     def json(self, status: int, members: Mapping[str, object] | Struct, more: Sequence[tuple[str, str]] = ()) -> Answer:
-        """What a room says, to one person."""
+        """What a room or a receipt says, to one person."""
         return self._answer(status, _JSON, _encode(members), more=more)
 
     def preflight(self, methods: Sequence[str]) -> Answer:

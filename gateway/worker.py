@@ -44,6 +44,7 @@ from gateway.room_store import RoomStore
 from gateway.spool import DiskSpool
 from gateway.spool_gauges import SpoolGauges
 from gateway.topicsfile import TopicsFile
+from gateway.whereabouts import Whereabouts
 from ratelimit.limiter import Limiter
 from ratelimit.redis_store import RedisStore
 
@@ -100,9 +101,9 @@ def real_world(config: Config) -> World:
     return World(SYSTEM, kafka, store, store_of(config), RealDisk() if config.spool.enabled else None)
 
 
-def build(setup: Setup, world: World, slot: Slot) -> Parts:
+def build(setup: Setup, world: World, board: Board) -> Parts:
     """Connect the parts of one worker; no I/O but the notices file.  Raises ConfigError."""
-    config = setup.config
+    config, slot = setup.config, board.slots[setup.index]
     name = secrets.token_hex(4)
     replies = Replies(name)
     spool = _spool(setup, world)
@@ -130,6 +131,7 @@ def build(setup: Setup, world: World, slot: Slot) -> Parts:
         forge=Forge(name),
         documents=documents,
         replies=replies,
+        whereabouts=Whereabouts(setup.limits_secret, board.watermarks, {"syncs": config.deliver.syncs_topic, "signups": config.deliver.signups_topic}),
         clock=world.clock,
         slot=slot,
         room=room,
@@ -294,6 +296,7 @@ class Worker:
             self._parts.admission.show()
             self._parts.limits.show()
             self._parts.spool_gauges.show()
+            self._show_watermarks()
             for part in (self._parts.deliverer, self._parts.limiter, *((self._parts.spool,) if self._parts.spool else ())):
                 if (exc := part.failed()) is not None:
                     raise exc
@@ -307,6 +310,11 @@ class Worker:
         path = config.spool_path
         names = [one.name for one in path.iterdir()] if path.is_dir() else []
         spool.adopt_all([path / name for name in orphans(names, self._index, config.worker_count)])
+        self._show_watermarks()  # until now the last life's stand there, and stay where the disk does not say better
+
+    def _show_watermarks(self) -> None:
+        if self._parts.spool is not None and (known := self._parts.spool.watermarks()):
+            self._slot.watermarks.put(known)
 
     async def _close_spool(self) -> None:
         if self._parts.spool is not None:
@@ -373,11 +381,12 @@ async def run(control_fd: int) -> int:
     setup = await anext(control.for_worker(reader))
     assert isinstance(setup, Setup), type(setup)
     logs.configure(f"worker-{setup.index}")
-    slot = Board(setup.board_fd, setup.config.worker_count).slots[setup.index]
+    board = Board(setup.board_fd, setup.config.worker_count)
+    slot = board.slots[setup.index]
     slot.zero_gauges()
     world = real_world(setup.config)
     try:
-        worker = Worker(setup, build(setup, world, slot), world.clock, slot)
+        worker = Worker(setup, build(setup, world, board), world.clock, slot)
         await worker.serve(setup, reader, writer)
     except ConfigError as exc:
         control.send(writer, Unfit(str(exc)))

@@ -7,6 +7,7 @@ beside the real one) and has switches for what a real one does on a bad day:
     pause / resume      nothing answers; sends and contacts wait, as with a frozen broker
     kill / revive       everything outstanding and everything new raises BrokerAway
     lose_acks           batches are stored, and their producer breaks before it hears of it
+    forget_offsets      so many batches are acknowledged without an offset
     fail                batches to a partition this is true for fail, and only they
     refuse              a batch with a record this is true for is refused for its content
 
@@ -17,8 +18,9 @@ import asyncio
 import functools
 import os
 import selectors
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 from gateway.board import Board, Slot
 from gateway.clock import Clock
@@ -50,12 +52,14 @@ class FakeBroker:
     def __init__(self, *topics: Topic) -> None:
         self._topics = {topic.name: topic for topic in topics}
         self._logs: dict[str, list[tuple[int, Stored]]] = {topic.name: [] for topic in topics}
+        self._ends = Counter[tuple[str, int]]()  # the offset that is given next
         self._running = asyncio.Event()
         self._running.set()
         self._is_dead = False
         self._producer: asyncio.Future[None] | None = None  # done once it is discarded
         self.latency_s = 0.0
         self.lose_acks = 0  # so many batches are stored and not acknowledged
+        self.forget_offsets = 0
         self.refuse: Callable[[Record], bool] = lambda _: False
         self.fail: Callable[[str, int], bool] = lambda _topic, _partition: False
         self.connects = 0
@@ -93,6 +97,8 @@ class FakeBroker:
         """The topic is gone, its log too."""
         del self._topics[name]
         del self._logs[name]
+        for place in [place for place in self._ends if place[0] == name]:
+            del self._ends[place]
 
     def log(self, topic: str) -> list[tuple[int, Stored]]:
         """Every record of a topic with its partition, in the order stored."""
@@ -113,7 +119,7 @@ class FakeBroker:
             raise BrokerAway("dead")
         return dict(self._topics)
 
-    async def send(self, topic: str, partition: int, records: Sequence[Record]) -> None:
+    async def send(self, topic: str, partition: int, records: Sequence[Record]) -> int:
         producer = self._producer
         if producer is None:
             raise BrokerAway("not connected")
@@ -124,10 +130,11 @@ class FakeBroker:
         self.sending += 1
         answer = asyncio.ensure_future(self._answer(topic, partition, records))
         try:
-            await asyncio.wait([answer, producer], return_when=asyncio.FIRST_COMPLETED)
+            waiting: list[asyncio.Future[Any]] = [answer, producer]
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             if not answer.done():
                 raise BrokerAway("discarded")
-            answer.result()
+            return answer.result()
         finally:
             answer.cancel()
             self.sending -= 1
@@ -142,7 +149,7 @@ class FakeBroker:
         self.discard()
         self.is_closed = True
 
-    async def _answer(self, name: str, partition: int, records: Sequence[Record]) -> None:
+    async def _answer(self, name: str, partition: int, records: Sequence[Record]) -> int:
         if self.latency_s:
             await asyncio.sleep(self.latency_s)
         await self._running.wait()
@@ -154,10 +161,16 @@ class FakeBroker:
         batch = built(records)
         if len(batch) > topic.batch_bytes_max or any(map(self.refuse, records)):
             raise BatchRefused("content")
+        first = self._ends[name, partition]
+        self._ends[name, partition] += len(records)
         self._logs[name] += [(partition, record) for record in read(batch)]
         if self.lose_acks:
             self.lose_acks -= 1
             raise BrokerAway("the connection broke after the batch was stored")
+        if self.forget_offsets:
+            self.forget_offsets -= 1
+            return -1
+        return first
 
 
 def new_slot() -> Slot:

@@ -37,6 +37,7 @@ from gateway.limits import Limits
 from gateway.reply import Answer, Replies
 from gateway.room import WaitingRoom, files_in, policy_of
 from gateway.room_store import Notes, Seen
+from gateway.whereabouts import Whereabouts
 from ratelimit.limiter import Limiter
 from ratelimit.memory_store import MemoryStore
 from tests.fakes import FakeBroker, VirtualLoop, count, new_slot
@@ -203,6 +204,7 @@ class Entrance:
             forge=Forge("w"),
             documents=Documents("", 60),
             replies=Replies("w"),
+            whereabouts=Whereabouts(b"s" * 32, (), {}),
             clock=clock,
             slot=slot,
             room=self.desk.room,

@@ -30,6 +30,7 @@ from gateway.kafka import Topic, key_hash
 from gateway.keys import TokenKey
 from gateway.limits import Limits
 from gateway.reply import Answer, Replies
+from gateway.whereabouts import Whereabouts
 from ratelimit.limiter import Limiter
 from ratelimit.memory_store import MemoryStore
 from tests.fakes import FakeBroker, VirtualLoop, count, in_virtual_time, new_slot
@@ -94,6 +95,7 @@ class World:
             forge=Forge("w"),
             documents=Documents("", 60),
             replies=Replies("w"),
+            whereabouts=Whereabouts(b"s" * 32, (), {"syncs": "syncs.v1", "signups": "signups.v1"}),
             clock=clock,
             slot=self.slot,
         )
@@ -127,6 +129,10 @@ class World:
         lines = answer.head.decode().split("\r\n")[1:-1]
         return Told(answer.status, dict(line.split(": ", 1) for line in lines), json.loads(answer.body))
 
+    async def receipt(self, receipt: str, method: str = "GET") -> Told:
+        """What is answered to a receipt."""
+        return await self.answer(make_mocked_request(method, f"/v1/receipts/{receipt}", {"Host": "x"}, loop=self.loop))
+
     async def post(self, kind: str, *samples: Mapping[str, object], key: TokenKey = OURS) -> Told:
         """A sync of these samples, or a sign-up."""
         content = sync(*samples) if kind == "syncs" else signup(SIGNUP_ID)
@@ -159,6 +165,42 @@ async def serving(*policies: config.LimitPolicy, **deliver: Any) -> AsyncIterato
     yield w
     assert (w.deliverer.failed(), w.admission.bodies_bytes >= 0) == (None, True)
     await w.deliverer.stop()
+
+
+# Receipts
+
+
+@pytest.mark.parametrize("kind", ["syncs", "signups"])
+@in_virtual_time
+async def test_a_receipt_says_where_all_that_was_accepted_is(kind: str) -> None:
+    """Of a sync what was valid, and a repeated sample once."""
+    async with serving() as w:
+        await w.post(kind, sample(seq=1))
+        told = await w.post(kind, sample(seq=2), sample(seq=3, steps=-1), sample(seq=4), sample(seq=4))
+        first, last = (1, 2) if kind == "syncs" else (1, 1)
+        found = await w.receipt(told.body["receipt"])
+        assert (found.status, found.headers["Cache-Control"]) == (200, "no-store")
+        assert found.body == {"state": "kafka", "topic": f"{kind}.v1", "partition": 0, "first_offset": first, "last_offset": last}
+        assert count(w.slot, "sluicegate_requests_total", "receipts", "200") == 1
+
+
+@in_virtual_time
+async def test_a_receipt_that_is_none_is_refused_whatever_else_is_going_on() -> None:
+    """It costs a hash: overload and limits are for what costs more."""
+    async with serving(policy("syncs", address=1)) as w:
+        told = await w.post("syncs", sample())
+        await w.fill(1.0)
+        w.broker.pause()
+        assert (await w.post("syncs", sample())).status == 503
+        genuine: str = told.body["receipt"]
+        for forged in ("", "x", genuine[:-1], genuine[:-1] + ("A" if genuine[-1] != "A" else "B"), genuine + "/", genuine.lower()):
+            assert [(await w.receipt(forged, method)).code for method in ("GET", "HEAD")] == ["receipt-invalid"] * 2
+        assert (await w.receipt(genuine)).status == 200
+        assert (await w.receipt(genuine + "?a=b")).status == 200
+        refused = await w.receipt(genuine, "POST")
+        assert (refused.status, refused.headers["Allow"]) == (405, "GET, HEAD")
+        assert (await w.receipt("../syncs")).code == "receipt-invalid"
+        assert count(w.slot, "sluicegate_requests_total", "receipts", "404") == 13
 
 
 # How a request ends

@@ -60,6 +60,7 @@ LAYERS: Final = (
         "openapi.pages",
         "probes",
         "watch",
+        "whereabouts",
     ),
     ("board", "config", "disk", "openapi", "openapi.grafana", "room_store", "spool_store"),
     ("openapi.room", "openapi.catalogue", "watermarks"),

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from gateway.config import Deliver
 from gateway.core.event import Record
+from gateway.core.kept import InKafka, InSpool, Kept
 from gateway.core.light import REASONS
 from gateway.core.receipt import Outcome
 from gateway.deliver import Deliverer
@@ -101,13 +102,14 @@ class Call:
         self.key = records[0].key
         self.began_s = w.now_s
         self.ended_s = 0.0
+        self.kept: Kept | None = None
         self._w = w
         self.task = asyncio.get_running_loop().create_task(self._run(kind))
 
     async def _run(self, kind: str) -> Sequence[Outcome]:
-        outcomes = await self._w.deliverer.deliver(kind, self.records, None)
-        self.ended_s = self._w.now_s
-        return outcomes
+        settled = await self._w.deliverer.deliver(kind, self.records, None)
+        self.ended_s, self.kept = self._w.now_s, settled.kept
+        return settled.outcomes
 
     @property
     def took_s(self) -> float:
@@ -158,6 +160,44 @@ async def test_a_slow_ack_is_answered_from_the_spool_and_cancels_the_copy() -> N
         assert w.broker.batches == [["a", "b"]]
         assert (w.counted("events_total", "syncs", "spooled"), w.counted("events_total", "syncs", "durable")) == (2, 0)
         assert w.deliverer.held_bytes == 0
+
+
+@in_virtual_time
+async def test_whoever_is_told_is_told_where() -> None:
+    """Offsets of the partition; or the spool and the last sequence, and a late acknowledgement changes nothing of that."""
+    async with world() as w:
+        calls = [w.send("a", "b"), w.send("c")]
+        await answered(*calls)
+        assert [call.kept for call in calls] == [InKafka("syncs", 0, 0, 1), InKafka("syncs", 0, 2, 2)]
+        w.broker.forget_offsets = 1
+        await answered(nowhere := w.send("d"))
+        assert nowhere.kept == InKafka("syncs", 0, -1, -1)
+        w.broker.latency_s = 0.4
+        spooled = w.send("e", "f")
+        assert await spooled.task == [S, S]
+        assert spooled.kept == InSpool(w.spool.spool_id, 2)
+        await w.until(1)
+        assert (w.spool.records, spooled.kept) == ([], InSpool(w.spool.spool_id, 2))
+        assert w.spool.watermarks() == {w.spool.spool_id: 3}
+
+
+@in_virtual_time
+async def test_a_request_of_which_one_half_is_spooled_has_the_weaker_receipt() -> None:
+    async with world(batch_bytes_max=1_000) as w:
+        w.broker.latency_s = 0.2
+        call = w.send("a", "b", "c", size=400)
+        assert await call.task == [D, D, S]
+        assert call.kept == InSpool(w.spool.spool_id, 1)
+
+
+@in_virtual_time
+async def test_who_is_told_that_nothing_is_kept_has_no_receipt() -> None:
+    async with world() as w:
+        w.spool.is_broken = True
+        w.broker.pause()
+        call = w.send("a")
+        assert await call.task == [U]
+        assert call.kept is None
 
 
 @in_virtual_time

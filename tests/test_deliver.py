@@ -80,7 +80,7 @@ class World:
 
 
 async def _outcomes(deliverer: Deliverer, kind: str, records: Sequence[Record]) -> Sequence[Outcome]:
-    return await deliverer.deliver(kind, records, None)
+    return (await deliverer.deliver(kind, records, None)).outcomes
 
 
 @asynccontextmanager
@@ -685,7 +685,7 @@ def call(w: World, number: int, who: int, many: int, has_poison: bool) -> "tuple
     ]
 
     async def timed() -> tuple[Sequence[Outcome], float]:
-        return await w.deliverer.deliver("syncs", records, None), w.now_s
+        return (await w.deliverer.deliver("syncs", records, None)).outcomes, w.now_s
 
     return w.now_s, records, asyncio.get_running_loop().create_task(timed())
 

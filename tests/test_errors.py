@@ -57,6 +57,7 @@ def test_statuses_are_those_of_the_catalogue() -> None:
         "ticket-revoked": 403,
         "cross-site": 403,
         "not-found": 404,
+        "receipt-invalid": 404,
         "method-not-allowed": 405,
         "request-timeout": 408,
         "length-required": 411,

@@ -20,7 +20,7 @@ from gateway.accept import Front
 from gateway.core.payload import Flaw, Invalid, Sample, Signup, SyncBody, read_signup, read_sync
 from gateway.core.receipt import Entry, Line, Outcome, receipt
 from gateway.errors import OPS_ONLY, PROBLEMS, SAMPLE_CODES, Refusal
-from gateway.openapi import SIGNUP, SIGNUP_RECEIPT, SYNC, SYNC_RECEIPT, SYNC_RECEIPT_RETRY, openapi
+from gateway.openapi import RECEIPT, SIGNUP, SIGNUP_RECEIPT, SYNC, SYNC_RECEIPT, SYNC_RECEIPT_RETRY, openapi
 from gateway.openapi.parts import problem_example
 from gateway.openapi.schemas import ProblemDocument, Result
 from gateway.reply import Answer, Replies
@@ -87,14 +87,14 @@ def test_the_document_is_valid_openapi() -> None:
 
 
 def test_it_has_the_routes_the_gateway_has() -> None:
-    """No more, no fewer; the pages of problems have a route for each code."""
+    """No more, no fewer; the pages of problems have a route for each code, and one is for every receipt."""
     parts = {name: MagicMock() for name in Front.__init__.__annotations__ if name not in ("settings", "return")}
     parts["room"].settings.name = "x"
     parts["room"].settings.cors_origins = parts["room"].settings.revoked = ()
     front = Front(MagicMock(), **parts)
     named = {path: route.methods for path, route in front._routes.items()}
     routes = {(method, path.replace("/x", "/{room}")) for path, methods in named.items() for method in methods if method != "HEAD"}
-    assert set(OPERATIONS) == routes | {("GET", "/problems/{code}")}
+    assert set(OPERATIONS) == routes | {("GET", "/problems/{code}"), ("GET", "/v1/receipts/{receipt}")}
 
 
 def test_each_problem_stands_under_its_status() -> None:
@@ -239,7 +239,7 @@ def test_every_fate_of_a_sync_is_described(lines: list[Line], outcomes: list[Out
     replies, told = Replies("w"), receipt(lines, outcomes)
     match told.status:
         case 202:
-            answered("/v1/syncs", replies.receipt(told, 3 if told.has_retry else None))
+            answered("/v1/syncs", replies.receipt(told, RECEIPT.encode(), 3 if told.has_retry else None))
         case 422:
             answered("/v1/syncs", replies.refusal(replies.none_valid(told)))
         case 503:
@@ -251,9 +251,9 @@ def test_the_examples_are_real() -> None:
     replies = Replies("w")
     assert is_taken("/v1/syncs", SYNC)
     assert is_taken("/v1/signups", SIGNUP)
-    assert answered("/v1/signups", replies.signed_up(SIGNUP["signup_id"], "kafka")) == SIGNUP_RECEIPT
-    assert answered("/v1/syncs", replies.receipt(receipt(*FATES[0]), None)) == SYNC_RECEIPT
-    assert answered("/v1/syncs", replies.receipt(receipt(*FATES[3]), 3)) == SYNC_RECEIPT_RETRY
+    assert answered("/v1/signups", replies.signed_up(SIGNUP["signup_id"], "kafka", RECEIPT.encode())) == SIGNUP_RECEIPT
+    assert answered("/v1/syncs", replies.receipt(receipt(*FATES[0]), RECEIPT.encode(), None)) == SYNC_RECEIPT
+    assert answered("/v1/syncs", replies.receipt(receipt(*FATES[3]), RECEIPT.encode(), 3)) == SYNC_RECEIPT_RETRY
     examples = OPERATIONS["POST", "/v1/syncs"]["responses"]["422"]["content"]["application/problem+json"]["examples"]
     assert answered("/v1/syncs", replies.refusal(replies.none_valid(receipt(*FATES[1])))) == examples["invalid"]["value"]
     refused = read_signup(json.dumps(SIGNUP | {"consents": SIGNUP["consents"] | {"terms": False}}).encode())

@@ -48,8 +48,8 @@ def test_every_answer_has_its_name_our_server_and_no_store() -> None:
     replies = Replies("w1")
     refusal = Refusal("not-found", "no such path")
     answers: list[Answer | bytes] = [
-        replies.receipt(told(), None),
-        replies.signed_up("x", "kafka"),
+        replies.receipt(told(), b"R", None),
+        replies.signed_up("x", "kafka", b"R"),
         replies.refusal(refusal),
         replies.raw(Refusal("overloaded", "full")),
         replies.refusal(refusal),
@@ -62,24 +62,25 @@ def test_every_answer_has_its_name_our_server_and_no_store() -> None:
 
 
 def test_the_answer_to_a_sync() -> None:
-    answer = Wire(Replies("w").receipt(told(), None))
+    answer = Wire(Replies("w").receipt(told(), b"R", None))
     assert (answer.status, answer.headers["Content-Type"]) == (202, "application/json")
-    assert answer.document == {"durability": "kafka", "accepted": 1, "ack_through": 41, "results": []}
+    assert answer.document == {"durability": "kafka", "accepted": 1, "ack_through": 41, "results": [], "receipt": "R"}
     assert "Retry-After" not in answer.headers
 
 
 def test_results_are_told_with_their_nulls_and_without_an_empty_detail() -> None:
-    answer = Wire(Replies("w").receipt(told(INVALID, RETRY), 7))
+    answer = Wire(Replies("w").receipt(told(INVALID, RETRY), b"R", 7))
     assert answer.document["results"] == [
         {"index": 0, "id": "a", "seq": 1, "status": "invalid", "code": "invalid-field", "pointer": "/samples/0/steps", "detail": "required"},
         {"index": 1, "id": None, "seq": None, "status": "retry", "code": "not-durable", "pointer": "/samples/1"},
     ]
     assert answer.headers["Retry-After"] == "7"
+    assert answer.document["receipt"] == "R"
 
 
 def test_the_answer_to_a_signup() -> None:
-    answer = Wire(Replies("w").signed_up("0190a6f0-3d52-7b1e-8c4f-5a9d2e7b6c18", "spool"))
-    assert (answer.status, answer.document) == (202, {"durability": "spool", "signup_id": "0190a6f0-3d52-7b1e-8c4f-5a9d2e7b6c18"})
+    answer = Wire(Replies("w").signed_up("0190a6f0-3d52-7b1e-8c4f-5a9d2e7b6c18", "spool", b"R"))
+    assert (answer.status, answer.document) == (202, {"durability": "spool", "signup_id": "0190a6f0-3d52-7b1e-8c4f-5a9d2e7b6c18", "receipt": "R"})
 
 
 @pytest.mark.parametrize("code", PROBLEMS)

@@ -203,3 +203,16 @@ async def test_a_damaged_directory_loses_its_id_to_who_adopts_it() -> None:
     await later.adopt(ROOT / "1")
     assert set(later.watermarks()) == {later.spool_id}, "now that no damage is to be seen any more"
     await later.close()
+
+
+@in_virtual_time
+async def test_nobody_speaks_of_a_directory_whose_segments_are_gone() -> None:
+    disk = SimulatedDisk()
+    gone = await opened(disk, "1")
+    await gone.append("syncs", 0, some(0, 3))
+    for name in segments(disk, "1"):
+        disk.unlink(ROOT / "1" / name)
+    made = await opened(disk)
+    await made.adopt(ROOT / "1")
+    assert set(made.watermarks()) == {made.spool_id}
+    await made.close()

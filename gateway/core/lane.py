@@ -48,10 +48,10 @@ _COPY_BYTES_MAX: Final = 1_048_576  # one append: who is first in a long queue n
 class Delivery:
     """One request's records, all of one key and so of one lane, until each has an outcome."""
 
-    __slots__ = ("_on_settled", "_outcomes", "accepted_s", "is_settled", "lost", "open", "taken")
+    __slots__ = ("_on_settled", "_outcomes", "accepted_s", "first_offset", "is_settled", "last_offset", "last_sequence", "lost", "open", "taken")
 
-    def __init__(self, records: int, accepted_s: float, on_settled: Callable[[Sequence[Outcome]], object]) -> None:
-        """Args: on_settled: called once, with the outcomes in the order of the records."""
+    def __init__(self, records: int, accepted_s: float, on_settled: Callable[[Sequence[Outcome], "Delivery"], object]) -> None:
+        """Args: on_settled: called once, with the outcomes in the order of the records, and this."""
         self.accepted_s = accepted_s
         self._on_settled = on_settled
         self._outcomes: list[Outcome | None] = [None] * records
@@ -59,6 +59,8 @@ class Delivery:
         self.taken = 0  # records are taken in order: those below were on their way once, to Kafka or to the spool
         self.lost = 0  # those below may be stored by a send nobody heard of again
         self.is_settled = False  # its request has been answered
+        # Where they went: -1 while none is there, or Kafka did not say.
+        self.first_offset = self.last_offset = self.last_sequence = -1
 
     def settle(self, index: int, outcome: Outcome) -> None:
         """Say what became of one record; ignored once its time is up."""
@@ -78,7 +80,20 @@ class Delivery:
                 self.open -= 1
         if self.open == 0:
             self.is_settled = True
-            self._on_settled(cast("list[Outcome]", outcomes))
+            self._on_settled(cast("list[Outcome]", outcomes), self)
+
+    def stored(self, indexes: range, first_offset: int) -> None:
+        """Kafka has these, the first at this offset; -1: it does not say at which."""
+        if first_offset >= 0:
+            if self.first_offset < 0:
+                self.first_offset = first_offset  # the lowest: records leave in their order
+            self.last_offset = first_offset + len(indexes) - 1
+        self.settle_all(indexes, Outcome.DURABLE)
+
+    def spooled(self, indexes: range, first_sequence: int) -> None:
+        """The disk has these, the first under this sequence."""
+        self.last_sequence = first_sequence + len(indexes) - 1  # the highest: they are copied in their order
+        self.settle_all(indexes, Outcome.SPOOLED)
 
     def refuse(self, index: int) -> None:
         """Kafka takes this record in no batch; it has it all the same where an earlier send was lost."""
@@ -281,8 +296,11 @@ class Lane:
 
     # What became of the batch in flight
 
-    def acked(self) -> tuple[int, int]:
-        """Every in-sync copy has the batch: (records whose requests still waited, records that came too late)."""
+    def acked(self, first_offset: int) -> tuple[int, int]:
+        """Every in-sync copy has the batch: (records whose requests still waited, records that came too late).
+
+        Args: first_offset: of the batch; -1: not known.
+        """
         batch, self.batch = self.batch, []
         in_time = late = 0
         for run in batch:
@@ -292,8 +310,8 @@ class Lane:
             if run.delivery.is_settled:
                 late += len(run.records)
             else:
+                run.delivery.stored(range(run.first, run.stop), first_offset + in_time + late if first_offset >= 0 else -1)
                 in_time += len(run.records)
-                run.delivery.settle_all(range(run.first, run.stop), Outcome.DURABLE)
         if self.replay:
             self.done += ranges([sequence for sequence, _ in self.replay])
             self.replay = []
@@ -406,7 +424,7 @@ class Lane:
         self.copying = None
         copy.first = sequences.start
         for run in runs:
-            run.delivery.settle_all(range(run.first, run.stop), Outcome.SPOOLED)
+            run.delivery.spooled(range(run.first, run.stop), copy.first + run.copy_first)
         self.done += [range(copy.first + gone.start, copy.first + gone.stop) for gone in copy.gone]
         self.forget_settled()
 

@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
+from gateway.core.kept import Kept
 from gateway.core.payload import Flaw
 
 
@@ -25,6 +26,13 @@ class Outcome(Enum):
     UNKNOWN = "unknown"  # its time was up while it was on its way: it may be in Kafka
     LIMITED = "limited"  # its user has no token left for it: never sent
     SHED = "shed"  # it can wait, and more comes than can be taken: never sent
+
+
+class Settled(Struct, frozen=True):
+    """What became of a request's records, and where those that were accepted are kept."""
+
+    outcomes: Sequence[Outcome]
+    kept: Kept | None  # the weaker place where there are two; None: nothing was accepted
 
 
 def withheld(seqs: Sequence[int], backfill: Collection[int], granted: int) -> dict[int, Outcome]:

@@ -11,12 +11,13 @@ at its start, and serves it from memory.
 from collections.abc import Mapping
 from typing import Final
 
+from gateway.core.kept import InKafka, Receipts
 from gateway.core.notice import Notices
 from gateway.core.payload import Signup, Sync
 from gateway.errors import PROBLEMS
 from gateway.openapi import room
-from gateway.openapi.parts import ANY_POST, HEADERS, TOKENS, body, get, header, json, post, receipt, ref, refusals
-from gateway.openapi.schemas import Join, Json, PassReceipt, Place, ProblemDocument, SignDocument, SignupReceipt, SyncReceipt, describe
+from gateway.openapi.parts import ANY_CALL, ANY_POST, HEADERS, TOKENS, body, get, header, json, post, receipt, ref, refusals
+from gateway.openapi.schemas import Join, Json, PassReceipt, Place, ProblemDocument, SignDocument, SignupReceipt, SyncReceipt, Whereabouts, describe
 
 # Examples.  Those of DESIGN section 4; tests feed them to what decodes and compare them with what answers.
 
@@ -35,11 +36,13 @@ SYNC: Final[Json] = {
         }
     ],
 }
-SYNC_RECEIPT: Final[Json] = {"durability": "kafka", "accepted": 1, "ack_through": 41, "results": []}
+KEPT: Final = InKafka("syncs", 3, 1_204_117, 1_204_117)
+RECEIPT: Final = Receipts(bytes(32)).text(KEPT).decode()
+SYNC_RECEIPT: Final[Json] = {"durability": "kafka", "accepted": 1, "ack_through": 41, "results": [], "receipt": RECEIPT}
 _BAD: Final[Json] = {"index": 0, "id": SYNC["samples"][0]["id"], "seq": 41, "status": "invalid", "code": "invalid-field"}
 _WHY: Final[Json] = {"pointer": "/samples/0/steps", "detail": "Expected `int`, got `null`"}
 _RETRY: Final[Json] = {"index": 1, "id": None, "seq": 42, "status": "retry", "code": "not-durable", "pointer": "/samples/1"}
-SYNC_RECEIPT_RETRY: Final[Json] = {"durability": "kafka", "accepted": 1, "ack_through": 41, "results": [_RETRY]}
+SYNC_RECEIPT_RETRY: Final[Json] = SYNC_RECEIPT | {"results": [_RETRY]}
 SYNC_REFUSED: Final[Mapping[str, Json]] = {
     "invalid": {"detail": "no sample is valid", "errors": [_WHY], "accepted": 0, "ack_through": 41, "results": [_BAD | _WHY]},
     "not-durable": {
@@ -60,10 +63,14 @@ SIGNUP: Final[Json] = {
     "device": {"platform": "ios", "model": "iPhone15,2"},
     "consents": {"terms": True, "health_data": True, "marketing": False},
 }
-SIGNUP_RECEIPT: Final[Json] = {"durability": "kafka", "signup_id": SIGNUP["signup_id"]}
+SIGNUP_RECEIPT: Final[Json] = {"durability": "kafka", "signup_id": SIGNUP["signup_id"], "receipt": RECEIPT}
 SIGNUP_REFUSED: Final[Mapping[str, Json]] = {
     "invalid": {"detail": "1 field to mend", "errors": [{"pointer": "/consents/terms", "detail": "must be true to sign up"}]},
     "not-durable": {"detail": "not acknowledged in time; it may be stored all the same", "outcome": "unknown"},
+}
+WHEREABOUTS: Final[Mapping[str, Json]] = {
+    "kafka": {"state": "kafka", "topic": "syncs.v1", "partition": KEPT.partition, "first_offset": KEPT.first, "last_offset": KEPT.last},
+    "spool": {"state": "spool", "spool": "5d0c1be2f7a84936", "last_sequence": 88_213},
 }
 
 
@@ -111,6 +118,14 @@ def _signups() -> Json:
     return post("signUp", "Send one application", words, body(Signup, _BODY, SIGNUP), responses) | {"parameters": [room.PASS]}
 
 
+def _receipts() -> Json:
+    words = "No token is asked for: whoever has the receipt may ask. It costs no round trip to a store, and says nothing of who sent what."
+    name = {"name": "receipt", "in": "path", "required": True, "description": "exactly as the 202 has it", "schema": {"type": "string"}}
+    found = receipt(Whereabouts, "What is known of it now.", WHEREABOUTS)
+    call = {"operationId": "readReceipt", "summary": "What has become of what a 202 accepted", "description": words, "parameters": [name]}
+    return call | {"responses": {"200": found, **refusals((*ANY_CALL, "receipt-invalid"))}}
+
+
 def _problem_pages() -> Json:
     code = {"name": "code", "in": "path", "required": True, "schema": {"type": "string", "enum": list(PROBLEMS)}}
     lang = {"name": "Accept-Language", "in": "header", "description": "Korean where it begins with `ko`, else English", "schema": {"type": "string"}}
@@ -129,6 +144,7 @@ def openapi() -> Json:
         "paths": {
             "/v1/syncs": {"post": _syncs()},
             "/v1/signups": {"post": _signups()},
+            "/v1/receipts/{receipt}": {"get": _receipts()},
             "/v1/notices": {"get": get("readNotices", "Known problems and their fixes, for the app's pop-up", json(ref("schemas", "Notices")))},
             "/v1/openapi.json": {"get": get("readOpenapi", "This document", json({"type": "object"}))},
             **room.paths(),
@@ -136,7 +152,8 @@ def openapi() -> Json:
         },
         "components": {
             "schemas": describe(
-                [Sync, Signup, SyncReceipt, SignupReceipt, Join, Place, PassReceipt, SignDocument, ProblemDocument, Notices], "#/components/schemas/{name}"
+                [Sync, Signup, SyncReceipt, SignupReceipt, Join, Place, PassReceipt, SignDocument, Whereabouts, ProblemDocument, Notices],
+                "#/components/schemas/{name}",
             ),
             "headers": {name: header(name, required=True) for name in HEADERS},
             "securitySchemes": {"member": token},

@@ -52,6 +52,12 @@ Durability = Annotated[
 ]
 
 
+Receipt = Annotated[
+    str,
+    Meta(pattern="^[A-Za-z0-9_-]{44}$", description="where what was accepted is kept, signed: ask `GET /v1/receipts/{receipt}` what has become of it"),
+]
+
+
 class SyncReceipt(Struct):
     """At least one sample of the sync is durable."""
 
@@ -59,6 +65,7 @@ class SyncReceipt(Struct):
     accepted: Accepted
     ack_through: AckThrough
     results: Results
+    receipt: Receipt
 
 
 class SignupReceipt(Struct):
@@ -66,6 +73,26 @@ class SignupReceipt(Struct):
 
     durability: Durability
     signup_id: Annotated[str, Meta(extra_json_schema={"format": "uuid"})]
+    receipt: Receipt
+
+
+class Whereabouts(Struct):
+    """What has become of what a receipt stands for: in Kafka from the first, or by way of a gateway's spool."""
+
+    state: Annotated[
+        Literal["kafka", "spool", "unknown"],
+        Meta(
+            description="`kafka`: the store has all of it, or has refused it for good and it is kept apart for a person; "
+            "`spool`: some of it may still be on its way there from a disk of the gateway; "
+            "`unknown`: the gateway that has the disk is not heard of just now, or the disk was damaged or replaced"
+        ),
+    ]
+    topic: Annotated[str, Meta(description="Kafka's name of it; where it went there at once")] | UnsetType = UNSET
+    partition: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
+    first_offset: Annotated[int, Meta(ge=0, description="of the first record; absent where Kafka did not say")] | UnsetType = UNSET
+    last_offset: Annotated[int, Meta(ge=0, description="of the last; records of others may stand between them")] | UnsetType = UNSET
+    spool: Annotated[str, Meta(description="the id of the spool it went through", pattern="^[0-9a-f]{16}$")] | UnsetType = UNSET
+    last_sequence: Annotated[int, Meta(ge=0, description="of its last record in that spool")] | UnsetType = UNSET
 
 
 class Join(Struct):

@@ -101,9 +101,10 @@ class Recorder:
     async def topics(self) -> dict[str, Topic]:
         return {}
 
-    async def send(self, topic: str, partition: int, records: Sequence[Record]) -> None:
+    async def send(self, topic: str, partition: int, records: Sequence[Record]) -> int:
         del topic, partition
         self.sent.append(len(records))
+        return 0
 
     def discard(self) -> None:
         self.sent.clear()

@@ -129,6 +129,16 @@ async def test_batches_of_a_partition_stand_in_the_order_sent(examinee: Examinee
     assert [one.value for _, one in await examinee.log()] == [b'{"n":%d}' % n for n in range(30)]
 
 
+async def test_a_send_says_where_its_records_are(examinee: Examinee) -> None:
+    """The offset of the first, partition by partition."""
+    await examinee.make(topic(examinee.topic))
+    await examinee.broker.connect()
+    told = [
+        await examinee.broker.send(examinee.topic, partition, [record(n) for n in range(size)]) for partition, size in ((0, 2), (1, 3), (0, 1), (1, 1), (0, 1))
+    ]
+    assert told == [0, 0, 2, 3, 3]
+
+
 async def test_partitions_do_not_wait_for_each_other(examinee: Examinee) -> None:
     await examinee.make(topic(examinee.topic))
     await examinee.broker.connect()

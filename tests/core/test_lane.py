@@ -37,7 +37,7 @@ class Request:
 
     def __init__(self, at: Lane, sizes: Sequence[int] = (100,), name: str = "e", accepted_s: float = 0.0) -> None:
         self.told: list[Sequence[Outcome]] = []
-        self.delivery = Delivery(len(sizes), accepted_s, self.told.append)
+        self.delivery = Delivery(len(sizes), accepted_s, lambda outcomes, _: self.told.append(outcomes))
         at.add([record(size, f"{name}{index}") for index, size in enumerate(sizes)], self.delivery)
 
     @property
@@ -59,7 +59,7 @@ def test_a_batch_is_what_fits_in_the_order_it_came() -> None:
     batches = []
     while queue.has_queue:
         batches.append(names(queue.take(0.0)))
-        assert queue.acked() == (len(batches[-1]), 0)
+        assert queue.acked(0) == (len(batches[-1]), 0)
     assert batches == [["00", "10", "20"], ["30", "40", "50"], ["60"]]
     assert all(request.outcomes == [D] for request in requests)
     assert queue.held_bytes == 0
@@ -70,7 +70,7 @@ def test_a_small_record_does_not_overtake_a_large_one() -> None:
     for name, size in [("a", 200), ("b", 200), ("c", 100)]:
         Request(queue, [size], name)
     assert names(queue.take(0.0)) == ["a0"]
-    queue.acked()
+    queue.acked(0)
     assert names(queue.take(0.0)) == ["b0", "c0"]
 
 
@@ -87,7 +87,7 @@ def test_a_request_with_one_record_too_large_gets_the_others_through() -> None:
     queue = lane()
     request = Request(queue, [100, ROOM + 1, 100])
     queue.take(0.0)
-    queue.acked()
+    queue.acked(0)
     assert request.outcomes == [D, R, D]
 
 
@@ -96,9 +96,28 @@ def test_a_bound_that_shrank_meanwhile_refuses_what_no_longer_fits() -> None:
     request = Request(queue, [200, 500, 200])
     queue.batch_bytes_max = 400 + BATCH_HEADER_BYTES
     assert names(queue.take(0.0)) == ["e0", "e2"]
-    queue.acked()
+    queue.acked(0)
     assert request.outcomes == [D, R, D]
     assert queue.held_bytes == 0
+
+
+def test_a_request_knows_the_first_and_the_last_of_its_offsets() -> None:
+    """Also where it was cut in two, and somebody else's records stand between."""
+    queue = lane(room=300)
+    one, two = Request(queue, [100, 100], "a"), Request(queue, [100, 100], "b")
+    assert names(queue.take(0.0)) == ["a0", "a1", "b0"]
+    queue.acked(7)
+    assert names(queue.take(0.0)) == ["b1"]
+    queue.acked(20)
+    assert [(at.delivery.first_offset, at.delivery.last_offset) for at in (one, two)] == [(7, 8), (9, 20)]
+
+
+def test_an_acknowledgement_without_an_offset_is_one_all_the_same() -> None:
+    queue = lane()
+    request = Request(queue, [100, 100])
+    queue.take(0.0)
+    queue.acked(-1)
+    assert (request.outcomes, request.delivery.first_offset, request.delivery.last_offset) == ([D, D], -1, -1)
 
 
 # What time does
@@ -148,7 +167,7 @@ def test_what_was_lost_once_is_never_called_refused_though_less_of_it_is_lost_ag
         while len(queue.take(0.0)) > 1:
             assert not queue.refused()
         assert request.outcomes is None, durable
-        queue.acked()
+        queue.acked(0)
     while len(queue.take(0.0)) > 1:
         assert not queue.refused()
     assert queue.refused()
@@ -159,7 +178,7 @@ def test_half_of_a_request_may_be_durable() -> None:
     queue = lane(room=200)
     request = Request(queue, [100, 100, 100])
     queue.take(0.0)
-    queue.acked()
+    queue.acked(0)
     queue.take(0.0)
     request.delivery.time_is_up()
     assert request.outcomes == [D, D, U]
@@ -170,7 +189,7 @@ def test_a_late_ack_is_counted_and_changes_nothing() -> None:
     late, waiting = Request(queue, [100, 100], "a"), Request(queue, [100], "b")
     queue.take(0.0)
     late.delivery.time_is_up()
-    assert queue.acked() == (1, 2)
+    assert queue.acked(0) == (1, 2)
     assert (late.outcomes, waiting.outcomes) == ([U, U], [D])
     assert queue.held_bytes == 0
 
@@ -195,7 +214,7 @@ def test_what_nobody_waits_for_is_dropped_from_the_front() -> None:
     queue.forget_settled()
     assert queue.held_bytes == 100
     assert names(queue.take(0.0)) == ["c0"]
-    queue.acked()
+    queue.acked(0)
     assert third.outcomes == [D]
 
 
@@ -209,7 +228,7 @@ def test_a_lost_batch_goes_back_in_front_in_its_order() -> None:
     assert names(queue.take(0.0)) == ["a0", "b0", "c0"]
     queue.lost()
     assert names(queue.take(1.0)) == ["a0", "b0", "c0"]
-    queue.acked()
+    queue.acked(0)
     assert names(queue.take(2.0)) == ["d0", "e0"]
 
 
@@ -221,7 +240,7 @@ def test_a_lost_batch_forgets_those_who_were_told_unknown() -> None:
     queue.lost()
     assert queue.held_bytes == 100
     assert names(queue.take(1.0)) == ["b0"]
-    queue.acked()
+    queue.acked(0)
     assert (told.outcomes, waiting.outcomes) == ([U], [D])
 
 
@@ -235,7 +254,7 @@ def test_after_a_loss_one_request_at_a_time_until_one_is_durable() -> None:
     assert not queue.takes_more(0.0, STALL_S)  # it waits in the queue again
     queue.take(0.0)
     assert not queue.takes_more(0.0, STALL_S)  # it is in flight again
-    queue.acked()
+    queue.acked(0)
     assert queue.takes_more(0.0, STALL_S)
 
 
@@ -263,7 +282,7 @@ def test_an_idle_lane_has_no_age() -> None:
     Request(queue)
     assert queue.age_s(99.0) == 0
     queue.take(98.0)
-    queue.acked()
+    queue.acked(0)
     assert queue.age_s(99.0) == 0
     assert queue.takes_more(99.0, STALL_S)
 
@@ -277,7 +296,7 @@ def drive(queue: Lane, is_poison: Callable[[str], bool]) -> int:
         if any(map(is_poison, batch)):
             assert queue.refused() == (len(batch) == 1)
         elif batch:
-            queue.acked()
+            queue.acked(0)
     return batches
 
 
@@ -304,7 +323,7 @@ def test_three_records_are_halved_into_two_and_one() -> None:
     assert names(queue.take(0.0)) == ["a0"]
     assert queue.refused()
     assert names(queue.take(0.0)) == ["b0"]
-    queue.acked()
+    queue.acked(0)
     assert names(queue.take(0.0)) == ["c0"]
 
 
@@ -332,6 +351,7 @@ class Account:
         self.is_poison = is_poison
         self.was_sent = False
         self.was_stored_in_time = False
+        self.offset = -1
         self.may_be_refused = False  # too large, or refused alone
 
 
@@ -343,7 +363,8 @@ class Member:
         self.outcomes: Sequence[Outcome] | None = None
         self.delivery: Delivery
 
-    def told(self, outcomes: Sequence[Outcome]) -> None:
+    def told(self, outcomes: Sequence[Outcome], delivery: Delivery) -> None:
+        assert delivery is self.delivery
         assert self.outcomes is None, "told twice"
         self.outcomes = list(outcomes)
 
@@ -360,6 +381,7 @@ class LaneMachine(RuleBasedStateMachine):
         self.waiting: list[Account] = []  # queued, in the order they have to leave
         self.flying: list[Account] = []
         self.batch_records_max = 10**6
+        self.stored = 0
 
     @rule(records=st.lists(st.tuples(st.sampled_from([50, 100, 300, 1_000, 1_001]), st.sampled_from([False] * 5 + [True])), min_size=1, max_size=4))
     def add(self, records: list[tuple[int, bool]]) -> None:
@@ -417,9 +439,11 @@ class LaneMachine(RuleBasedStateMachine):
                 self.waiting = still + self.waiting
                 self.batch_records_max = (len(batch) + 1) // 2
         else:
-            for account in still:
-                account.was_stored_in_time = True
-            assert self.lane.acked() == (len(still), len(batch) - len(still))
+            for offset, account in enumerate(batch, self.stored):
+                account.was_stored_in_time = account in still
+                account.offset = offset
+            assert self.lane.acked(self.stored) == (len(still), len(batch) - len(still))
+            self.stored += len(batch)
             assert not self.lane.is_suspect
             self.batch_records_max *= 2
         assert not self.lane.batch
@@ -450,6 +474,12 @@ class LaneMachine(RuleBasedStateMachine):
     def held_bytes_are_the_bytes_held(self) -> None:
         assert self.lane.held_bytes == sum(account.size for account in self.waiting + self.flying)
         assert self.lane.has_queue == bool(self.waiting)
+
+    @invariant()
+    def every_request_knows_where_its_records_are(self) -> None:
+        for member in self.members:
+            offsets = [account.offset for account in member.records if account.was_stored_in_time] or [-1]
+            assert (member.delivery.first_offset, member.delivery.last_offset) == (min(offsets), max(offsets))
 
     @invariant()
     def every_outcome_has_its_reason(self) -> None:
@@ -518,7 +548,7 @@ def test_a_partition_that_fails_pauses_ever_longer_until_an_ack() -> None:
         assert queue.closed_until_s == 10.0 + pause_s
         assert not queue.takes_more(10.0 + pause_s - 0.001, STALL_S)
     queue.take(20.0)
-    queue.acked()
+    queue.acked(0)
     assert queue.failures == 0
     assert queue.takes_more(20.0, STALL_S)
 

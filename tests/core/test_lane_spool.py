@@ -32,7 +32,7 @@ class Request:
 
     def __init__(self, at: Lane, *names: str, accepted_s: float = 0.0, size: int = 100) -> None:
         self.told: list[Sequence[Outcome]] = []
-        self.delivery = Delivery(len(names), accepted_s, self.told.append)
+        self.delivery = Delivery(len(names), accepted_s, lambda outcomes, _: self.told.append(outcomes))
         at.add([made(name, size=size) for name in names], self.delivery)
 
     @property
@@ -129,10 +129,10 @@ def test_an_insured_batch_stays_in_flight_and_its_late_ack_cancels_the_copies() 
     queue.take(0.0)
     copied(queue, disk)
     assert (names(run.records[0] for run in queue.batch), queue.held_bytes) == (["a", "b"], 300)
-    assert queue.acked() == (0, 2)
+    assert queue.acked(0) == (0, 2)
     assert disk.hand_over(queue) == ["a", "b"]
     assert names(queue.take(1.0)) == ["c"]  # told already, and sent all the same: nobody else will
-    queue.acked()
+    queue.acked(0)
     assert disk.hand_over(queue) == ["c"]
     assert (disk.entries, queue.held_bytes) == ({}, 0)
 
@@ -143,7 +143,7 @@ def test_an_ack_before_the_copy_is_on_disk_wins_and_the_copy_is_settled_when_it_
     later = Request(queue, "c")
     queue.take(0.0)
     copy = append(queue)
-    queue.acked()
+    queue.acked(0)
     assert [request.outcomes, later.outcomes] == [[D, D], [D]]
     assert queue.done == []  # nothing can be called back
     queue.copied(copy, disk.take(records_of(copy)))
@@ -201,10 +201,10 @@ def test_a_batch_cut_in_two_keeps_what_is_on_disk_apart() -> None:
     copied(queue, disk)
     assert request.outcomes == [S, S, S]
     assert names(queue.take(0.0)) == ["z", "a", "b"]
-    queue.acked()
+    queue.acked(0)
     assert disk.hand_over(queue) == ["z", "a", "b"]
     assert names(queue.take(0.0)) == ["c"]
-    queue.acked()
+    queue.acked(0)
     assert disk.hand_over(queue) == ["c"]
 
 
@@ -249,7 +249,7 @@ def test_a_failed_batch_is_copied_and_leaves_memory_for_the_replay() -> None:
     assert [request.outcomes for request in requests] == [[S]] * 3
     assert not queue.flows(3)
     assert replay(queue, disk) == ["a"]  # the header takes a few bytes of the room for two
-    queue.acked()
+    queue.acked(0)
     assert disk.hand_over(queue) == ["a"]
 
 
@@ -275,7 +275,7 @@ def test_a_batch_in_flight_stays_there_when_the_lane_turns() -> None:
     queue.spool_first()
     copied(queue, disk, NEVER)
     assert (disk.names, queue.held_bytes) == (["a", "b", "c"], 200)
-    assert queue.acked() == (0, 2)
+    assert queue.acked(0) == (0, 2)
     assert disk.hand_over(queue) == ["a", "b"]
     assert replay(queue, disk) == ["c"]
 
@@ -291,11 +291,11 @@ def test_new_records_are_appended_at_once_and_with_a_batch_left_they_wait_for_it
     assert queue.takes_more(0.0, STALL_S)
     waiting = Request(queue, "b", accepted_s=5.0)
     assert queue.to_copy(4.9) == []
-    queue.acked()
+    queue.acked(0)
     disk.hand_over(queue)
     assert queue.flows(len(disk.entries))
     assert names(queue.take(5.1)) == ["b"]
-    queue.acked()
+    queue.acked(0)
     assert waiting.outcomes == [D]
 
 
@@ -332,7 +332,7 @@ def test_a_replay_that_fails_is_read_again_from_the_disk() -> None:
     queue.failed(0.0)
     assert (queue.has_queue, queue.is_closing, queue.age_s(9.0)) == (False, False, 0.0)
     assert replay(queue, disk) == ["a", "b"]
-    queue.acked()
+    queue.acked(0)
     disk.hand_over(queue)
     assert queue.flows(len(disk.entries))
 
@@ -357,7 +357,7 @@ def test_a_refused_record_of_the_replay_is_found_and_set_apart() -> None:
             queue.refused()
             rejected += names(record for _, record in queue.rejected)
         else:
-            queue.acked()
+            queue.acked(0)
             sent += batch
         disk.hand_over(queue)
     assert (sent, rejected) == (list("abcefg"), ["d"])
@@ -373,11 +373,11 @@ def test_where_the_append_fails_memory_goes_on_behind_what_is_on_disk() -> None:
     queue.not_copied(append(queue, NEVER))
     assert not queue.flows(len(disk.entries))
     assert replay(queue, disk) == ["a"]
-    queue.acked()
+    queue.acked(0)
     disk.hand_over(queue)
     assert queue.flows(len(disk.entries))
     assert names(queue.take(0.0)) == ["b"]
-    queue.acked()
+    queue.acked(0)
     assert failed.outcomes == [D]
 
 
@@ -435,6 +435,7 @@ class Account:
         self.was_acked = self.was_on_disk = self.was_written = self.was_sent = self.was_rejected = False
         self.sent_from_memory = 0
         self.is_the_replays = False  # on disk while its lane spooled
+        self.offset = self.sequence = -1
 
     @property
     def told(self) -> Outcome | None:
@@ -448,10 +449,14 @@ class Member:
     def __init__(self) -> None:
         self.outcomes: Sequence[Outcome] | None = None
         self.delivery: Delivery
+        self.offsets = range(0)  # as it was told
+        self.last_sequence = -1
 
-    def told(self, outcomes: Sequence[Outcome]) -> None:
+    def told(self, outcomes: Sequence[Outcome], delivery: Delivery) -> None:
         assert self.outcomes is None, "told twice"
         self.outcomes = list(outcomes)
+        self.offsets = range(delivery.first_offset, delivery.last_offset + 1)
+        self.last_sequence = delivery.last_sequence
 
 
 class SpooledMachine(RuleBasedStateMachine):
@@ -517,8 +522,9 @@ class SpooledMachine(RuleBasedStateMachine):
         copy, records = self.appends.pop(0)
         was_given_up = copy is not self.lane.copying
         if how == "on disk":
-            for record in records:
+            for sequence, record in enumerate(records, self.disk.next):
                 account = self.accounts[record.event_id]
+                account.sequence = sequence
                 account.was_on_disk = account.was_written = True
                 account.is_the_replays = self.lane.is_spooling and not was_given_up
             self.lane.copied(copy, self.disk.take(records))
@@ -578,10 +584,11 @@ class SpooledMachine(RuleBasedStateMachine):
                 [name] = batch
                 self.accounts[name].was_rejected = True
         elif how == "acked":
-            self.lane.acked()
-            self.kafka += batch
-            for name in batch:
+            self.lane.acked(len(self.kafka))
+            for offset, name in enumerate(batch, len(self.kafka)):
                 self.accounts[name].was_acked = True
+                self.accounts[name].offset = offset
+            self.kafka += batch
         else:
             if how == "lost and stored" and not has_poison:
                 self.kafka += batch
@@ -628,6 +635,16 @@ class SpooledMachine(RuleBasedStateMachine):
                 case Outcome.REFUSED:
                     assert account.is_poison
                     assert name not in self.kafka
+
+    @invariant()
+    def who_was_told_that_it_is_kept_was_told_where(self) -> None:
+        """The last sequence is that of a record of its own, and none that was spooled stands behind it."""
+        for account in self.accounts.values():
+            if account.told is D:
+                assert account.offset in account.member.offsets
+            elif account.told is S:
+                assert account.sequence <= account.member.last_sequence
+                assert account.member.last_sequence in [one.sequence for one in self.accounts.values() if one.member is account.member]
 
     @invariant()
     def first_occurrences_of_what_was_promised_are_in_the_order_accepted(self) -> None:

@@ -76,7 +76,7 @@ def ask(gateway: Gateway) -> Walker:
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("path", [*POSTS, *DOCUMENTS])
+@pytest.mark.parametrize("path", [*POSTS, *DOCUMENTS, "/v1/receipts/none-of-ours"])
 async def test_each_route_takes_its_methods_and_names_them(ask: Walker, path: str, method: str) -> None:
     allowed = ("POST",) if path in POSTS else ("GET", "HEAD")
     answer = await ask(request(method, path), is_head=method == "HEAD")
@@ -93,7 +93,8 @@ async def test_each_route_takes_its_methods_and_names_them(ask: Walker, path: st
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/syncs/", "//v1/syncs", "/V1/SYNCS", "/v1/%73yncs", "/problems/", "/problems/none", "/problems/../v1/syncs", "/metrics"]
+    "path",
+    ["/", "/v1", "/v1/syncs/", "//v1/syncs", "/V1/SYNCS", "/v1/%73yncs", "/problems/", "/problems/none", "/problems/../v1/syncs", "/metrics", "/v1/receipts"],
 )
 async def test_what_is_nowhere_is_404_whatever_the_method(ask: Walker, path: str, method: str) -> None:
     answer = await ask(request(method, path), is_head=method == "HEAD")

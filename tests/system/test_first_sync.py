@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from unittest.mock import ANY
 
 import aiohttp
 from jsonschema import Draft202012Validator
@@ -23,7 +24,7 @@ async def test_a_sync_becomes_a_record_keyed_by_its_user(stack: Devstack, fresh_
     async with running(directory, stack.kafka.bootstrap, deliver=topics) as gateway, aiohttp.ClientSession() as phone:
         answer = await phone.post(f"{gateway.public}/v1/syncs", headers=gateway.headers("u1"), json=sync(sample(41)))
         assert answer.status == 202, await answer.text()
-        assert await answer.json() == {"durability": "kafka", "accepted": 1, "ack_through": 41, "results": []}
+        assert await answer.json() == {"durability": "kafka", "accepted": 1, "ack_through": 41, "results": [], "receipt": ANY}
     [record] = await records(stack.kafka.bootstrap, topics["syncs_topic"])
     assert record.key == b"u1"
     schema("sync-event-v1.json").validate(json.loads(record.value))
@@ -44,7 +45,7 @@ async def test_a_signup_becomes_a_record_keyed_by_its_signup(stack: Devstack, fr
     async with running(directory, stack.kafka.bootstrap, deliver=topics) as gateway, aiohttp.ClientSession() as phone:
         answer = await phone.post(f"{gateway.public}/v1/signups", json=signup(signup_id))
         assert answer.status == 202, await answer.text()
-        assert await answer.json() == {"durability": "kafka", "signup_id": signup_id}
+        assert await answer.json() == {"durability": "kafka", "signup_id": signup_id, "receipt": ANY}
         assert "홍길동" not in gateway.log()
     [record] = await records(stack.kafka.bootstrap, topics["signups_topic"])
     assert record.key == f"signup:{signup_id}".encode()
