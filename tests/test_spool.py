@@ -184,7 +184,7 @@ async def test_a_disk_that_hangs_keeps_nobody_who_will_not_wait() -> None:
     answer = spool.append("syncs", 0, some(0, 1))
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(spool.close(), 5)
-    assert (answer.done(), spool.reason) == (False, "failed")
+    assert (answer.done(), spool.reason) == (False, "closed")
 
 
 @in_virtual_time
