@@ -6,6 +6,7 @@ writes one slot.  Not decided here: how it is shown (ops/).
     ┌ slot 0 (worker 0) ┐┌ slot 1 (worker 1) ┐ … ┌ slot N (supervisor) ┐
     │ counters  u64 × C ││                   │   │                     │
     │ gauges    f64 × G ││                   │   │                     │
+    │ sheets    u64 × S ││  (sheets.py)      │   │  (unused)           │
     └───────────────────┘└───────────────────┘   └─────────────────────┘
 
 A histogram is counters: one per bucket, one for +Inf, one for the sum in µs.
@@ -22,6 +23,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from gateway.metrics import BY_NAME, CATALOGUE
+from gateway.sheets import WORDS
 
 _WORD_BYTES: Final = 8
 
@@ -43,7 +45,7 @@ def _layout() -> tuple[dict[tuple[str, tuple[str, ...]], int], int, dict[tuple[s
 
 
 _COUNTERS, _COUNTER_WORDS, _GAUGES, _GAUGE_WORDS = _layout()
-_SLOT_BYTES: Final = (_COUNTER_WORDS + _GAUGE_WORDS) * _WORD_BYTES
+_SLOT_BYTES: Final = (_COUNTER_WORDS + _GAUGE_WORDS + WORDS) * _WORD_BYTES
 
 
 class Counter:
@@ -108,9 +110,11 @@ class Slot:
     """One process's part of the board.  A name or label that is not in the catalogue is a KeyError."""
 
     def __init__(self, block: memoryview) -> None:
-        split = _COUNTER_WORDS * _WORD_BYTES
-        self.counter_words: memoryview[int] = block[:split].cast("Q")
-        self._gauge_words: memoryview[float] = block[split:].cast("d")
+        gauges = _COUNTER_WORDS * _WORD_BYTES
+        sheets = gauges + _GAUGE_WORDS * _WORD_BYTES
+        self.counter_words: memoryview[int] = block[:gauges].cast("Q")
+        self._gauge_words: memoryview[float] = block[gauges:sheets].cast("d")
+        self.sheet_words: memoryview[int] = block[sheets:].cast("Q")
 
     def counter(self, name: str, *labels: str) -> Counter:
         return Counter(self.counter_words, _COUNTERS[name, labels])

@@ -41,6 +41,7 @@ from gateway.listening import Listening
 from gateway.reply import Replies
 from gateway.room import WaitingRoom, files_in, office, store_of
 from gateway.room_store import RoomStore
+from gateway.sheets import Sheets
 from gateway.spool import DiskSpool
 from gateway.spool_gauges import SpoolGauges
 from gateway.topicsfile import TopicsFile
@@ -106,7 +107,8 @@ def build(setup: Setup, world: World, slot: Slot) -> Parts:
     name = secrets.token_hex(4)
     replies = Replies(name)
     spool = _spool(setup, world)
-    deliverer = Deliverer(config.deliver, world.broker, world.clock, slot, spool, _topics_file(setup).save)
+    sheets = Sheets(slot.sheet_words, name, world.clock.now_us())
+    deliverer = Deliverer(config.deliver, world.broker, world.clock, slot, spool, _topics_file(setup).save, sheets.count)
     admission = Admission(config.deliver.in_flight_bytes_max, deliverer, world.clock, slot, setup.limits_secret)
     limiter = Limiter(
         world.store,
