@@ -9,9 +9,10 @@ From its start to its end each worker has a line for each minute, an empty one w
 minute that has none is known not to have been audited.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
-from gateway.board import Board
+from gateway.board import Slot
 from gateway.core import audit
 from gateway.core.audit import Line
 from gateway.core.event import Record
@@ -44,12 +45,12 @@ class _Seat:
 class Collector:
     """Sheets → lines."""
 
-    def __init__(self, board: Board, machine: str, grace_ms: int) -> None:
-        """Args: machine: this one's name, for people; grace_ms: how long after its end a minute is over."""
+    def __init__(self, slots: Sequence[Slot], machine: str, grace_ms: int) -> None:
+        """Args: slots: the workers'; machine: this one's name, for people; grace_ms: how long after its end a minute is over."""
         self.home = ""  # until it is read
         self._machine = machine
         self._grace_ms = grace_ms
-        self._seats = [_Seat(Desk(slot.sheet_words)) for slot in board.slots[: board.workers]]
+        self._seats = [_Seat(Desk(slot.sheet_words)) for slot in slots]
 
     def look(self, now_us: int) -> list[Line]:
         """What is over by now; call it once a second."""

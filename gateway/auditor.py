@@ -6,12 +6,14 @@ what follows from it (audit_command.py).
     sheets ─audit_lines─▶ lines ─▶ <data_dir>/audit/<n>.lines ─▶ Kafka, deliver.audit_topic ─▶ the file is removed
 
 Lines are on disk before they are sent, and sent again when nobody knows whether they arrived: a part that is there
-twice counts once.  So they outlive the supervisor; the minutes that run when it is killed do not.  With the disk away
-they wait in memory alone.  Beyond LINES_BYTES_MAX, some hours of a busy machine, new ones are dropped, and their
+twice counts once.  So they outlive the supervisor.  When that is killed its workers drain, and each leaves its lines in
+a file of its own, for the next supervisor; only a worker that is killed together with it leaves none, for the board
+goes with the last who has it.  With the disk away lines wait in memory alone.  Beyond LINES_BYTES_MAX, some hours of a busy machine, new ones are dropped, and their
 minutes are not audited.  Nothing here ends the supervisor: without it the gateway serves on.
 
     <data_dir>/audit/home         16 hex digits, drawn once: names this data directory, in which the spool is, in its lines
-    <data_dir>/audit/<n>.lines    one line a line, as it is sent; <n> grows, a new one after FILE_BYTES_MAX
+    <data_dir>/audit/<n>.lines    one line a line, as it is sent; <n> grows, a new one after FILE_BYTES_MAX; that of an
+                                  orphaned worker is its time in µs, and ours go on from there
 """
 
 import asyncio
@@ -19,12 +21,13 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from gateway import logs
 from gateway.audit_lines import Collector, record_of
-from gateway.board import Board
+from gateway.board import Board, Slot
 from gateway.clock import Clock
 from gateway.config import Deliver as Settings
 from gateway.core import audit
@@ -39,6 +42,7 @@ HOME_FILE: Final = "home"
 LINES_BYTES_MAX: Final = 33_554_432
 FILE_BYTES_MAX: Final = 1_048_576
 LOOK_S: Final = 1.0
+_LOOKS_A_SEARCH: Final = 30  # so many until what orphaned workers left is looked for again: they may drain beside us
 _GRACE_MS: Final = 10_000  # beyond deliver.timeout_ms
 _BACKOFF_S: Final = (1.0, 2.0, 5.0, 10.0)
 _BATCH_LINES_MAX: Final = 16
@@ -65,7 +69,7 @@ class Auditor:
         self._disk = disk
         self._directory = data_dir / DIRECTORY
         self._clock = clock
-        self._collector = Collector(board, machine, settings.timeout_ms + _GRACE_MS)
+        self._collector = Collector(board.slots[: board.workers], machine, settings.timeout_ms + _GRACE_MS)
         self._queue: deque[_Waiting] = deque()
         self._queue_bytes = 0
         self._unsaved: list[Line] = []
@@ -80,10 +84,12 @@ class Auditor:
 
     async def run(self, random: Callable[[int], bytes]) -> None:
         """Look once a second, and post what is over."""
-        await self._on_disk(partial(self._recover, random))
+        await self._on_disk(partial(self._make_home, random))
         posting = asyncio.create_task(self._post_all())
         try:
-            while True:
+            for look in count():
+                if look % _LOOKS_A_SEARCH == 0:
+                    await self._on_disk(self._find_lines)
                 await self._keep(self._collector.look(self._clock.now_us()))
                 await asyncio.sleep(LOOK_S)
                 if posting.done():
@@ -134,8 +140,8 @@ class Auditor:
         self._gauge.set(len(self._queue))
         return True
 
-    def _posted(self, count: int) -> None:
-        for _ in range(count):
+    def _posted(self, lines: int) -> None:
+        for _ in range(lines):
             self._queue_bytes -= self._queue.popleft().bytes_max
         self._gauge.set(len(self._queue))
         if not self._queue:
@@ -149,12 +155,11 @@ class Auditor:
 
     # In the disk's thread
 
-    def _recover(self, random: Callable[[int], bytes]) -> None:
-        """Who we are, and what an earlier life has not posted."""
-        self._disk.make_directory(self._directory)
-        self._make_home(random)
-        self._collector.home = home_of(self._disk, self._directory.parent)
+    def _find_lines(self) -> None:
+        """What earlier lives have not posted, and workers left that outlived one."""
         for number in _numbers(self._disk, self._directory):
+            if number < self._file_number or (self._file is not None and number == self._file[0]):
+                continue
             for value in _read(self._disk, _path(self._directory, number)).splitlines():
                 if (minute := audit.read(value)) is not None:  # the last one may be cut
                     self._enqueue(minute.line, number)
@@ -163,15 +168,11 @@ class Auditor:
             self._has_lines.set()
 
     def _make_home(self, random: Callable[[int], bytes]) -> None:
-        if HOME_FILE in self._disk.names(self._directory):
-            return
-        file = self._disk.create(self._directory / HOME_FILE)
-        try:
-            file.append(random(8).hex().encode())
-            file.sync()
-        finally:
-            file.close()
-        self._disk.sync_directory(self._directory)
+        self._disk.make_directory(self._directory)
+        if HOME_FILE not in self._disk.names(self._directory):
+            _write(self._disk, self._directory / HOME_FILE, random(8).hex().encode())
+            self._disk.sync_directory(self._directory)
+        self._collector.home = home_of(self._disk, self._directory.parent)
 
     def _save(self, number: int, lines: bytes) -> None:
         if self._file is None or self._file[0] != number:
@@ -259,6 +260,16 @@ class Auditor:
         self._complaints.add(what)
 
 
+def leave_lines(disk: Disk, data_dir: Path, slot: Slot, machine: str, now_us: int) -> None:
+    """Of a worker that has drained, and whose supervisor is gone.  The next one posts them.  Raises OSError."""
+    collector = Collector([slot], machine, 0)
+    collector.home = home_of(disk, data_dir)
+    lines = b"".join([audit.encoded(line) + b"\n" for line in collector.ended(0, now_us)])
+    directory = data_dir / DIRECTORY
+    disk.make_directory(directory)
+    _write(disk, _path(directory, next(number for number in count(now_us) if number not in _numbers(disk, directory))), lines)
+
+
 # What the directory says, also to who only looks
 
 
@@ -285,6 +296,16 @@ def _numbers(disk: Disk, directory: Path) -> list[int]:
 
 def _path(directory: Path, number: int) -> Path:
     return directory / f"{number}{_SUFFIX}"
+
+
+def _write(disk: Disk, path: Path, data: bytes) -> None:
+    """A new file, durable but for its name."""
+    file = disk.create(path)
+    try:
+        file.append(data)
+        file.sync()
+    finally:
+        file.close()
 
 
 def _read(disk: Disk, path: Path) -> bytes:

@@ -25,7 +25,7 @@ class Machine:
 
     def __init__(self, workers: int = 1) -> None:
         self.board = Board.create(workers)
-        self.collector = Collector(self.board, "gw-1", GRACE_MS)
+        self.collector = Collector(self.board.slots[:workers], "gw-1", GRACE_MS)
         self.collector.home = "home"
         self.lines: list[Line] = []
 

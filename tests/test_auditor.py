@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from gateway import auditor as module
-from gateway.auditor import Auditor
+from gateway.auditor import Auditor, leave_lines
 from gateway.board import Board
 from gateway.config import Deliver
 from gateway.core import audit
@@ -56,6 +56,10 @@ class World:
 
     def acknowledged(self) -> int:
         return sum(one.acknowledged for one in {one.key: one for one in self.posted()}.values())
+
+    @property
+    def now_us(self) -> int:
+        return self._clock.now_us()
 
     def counted(self, result: str) -> int:
         return count(self.board.supervisor, "sluicegate_audit_lines_total", result)
@@ -150,6 +154,30 @@ async def test_a_line_that_was_cut_off_by_the_end_is_no_line() -> None:
         await asyncio.sleep(5)
         assert w.acknowledged() == 10
         assert w.files() == []
+
+
+@in_virtual_time
+async def test_workers_that_outlive_their_supervisor_leave_their_lines_to_the_next() -> None:
+    """Also while that one runs already: they drain for a while."""
+    async with world() as w:
+        sheets = w.sit("0000002a")
+        await asyncio.sleep(80)
+        w.acknowledge(sheets, 0, 10)
+        await w.killed()
+        async with world(w.disk) as successor:
+            successor.acknowledge(successor.sit("0000002b"), 100, 5)
+            await asyncio.sleep(10)
+            w.acknowledge(sheets, 10, 10)
+            for _ in range(2):  # the second has nothing new to say
+                leave_lines(w.disk, DATA, w.board.slots[0], "gw-1", successor.now_us)
+            await asyncio.sleep(90)
+            assert successor.acknowledged() == 25
+            assert successor.files() == []
+            assert [one.worker for one in successor.posted() if one.is_last] == ["0000002a"] * 2
+            successor.auditor.worker_ended(0)
+            await asyncio.sleep(5)
+            assert successor.files() == []
+        w.task = asyncio.create_task(asyncio.sleep(60))
 
 
 @in_virtual_time
