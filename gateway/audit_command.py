@@ -45,6 +45,7 @@ DONE, FAILED, USAGE, UNJUDGED, MISSING = range(5)
 ANSWERS: Final = (DONE, UNJUDGED, MISSING)  # codes that come with the whole answer
 _QUESTION_S: Final = 20.0
 _SHOWN_MAX: Final = 1_000  # of missing ids, and of minutes
+_DRAIN_MINUTES: Final = 2  # within so many a worker ends whose supervisor has
 _DUE_S: Final = 60.0  # lines are posted within so long of their minute's last answer
 _ELEMENT: Final = struct.Struct(">16sQ")  # id, received_us; by worker, minute and place
 _MINUTE_US: Final = audit.MINUTE_MS * 1000
@@ -121,7 +122,7 @@ class Search:
         self._log = log
         self.minutes = minutes
         self.lines: dict[Key, dict[int, Minute]] = {}  # by part
-        self.lives: dict[str, list[Minute]] = {}  # all lines of a worker in the range
+        self.lives: dict[str, list[Minute]] = {}  # all lines of a worker in the range, and in the minute before
         self.bad_lines = 0
         self.elements: dict[Key, tuple[bytearray, bytearray, bytearray]] = {}  # by place
         self.foreign = 0  # records in Kafka that no gateway of ours wrote
@@ -136,7 +137,7 @@ class Search:
         from_ms = self.minutes.start * audit.MINUTE_MS
         for value in await self._disk.run(lambda: waiting_lines(self._disk, data_dir)):
             self._heard(value)
-        async for batch in log.read(deliver.audit_topic, from_ms):
+        async for batch in log.read(deliver.audit_topic, from_ms - audit.MINUTE_MS):
             for stored in batch:
                 self._heard(stored.value)
         log.cut.clear()  # an audit's own topic may well have been cut: minutes without lines say so
@@ -152,9 +153,10 @@ class Search:
         minute = audit.read(value)
         if minute is None:
             self.bad_lines += 1
-        elif minute.minute in self.minutes:
-            self.lines.setdefault(Key(minute.line.worker, minute.minute), {})[minute.line.part] = minute
+        elif minute.minute + 1 in self.minutes or minute.minute in self.minutes:
             self.lives.setdefault(minute.line.worker, []).append(minute)
+            if minute.minute in self.minutes:
+                self.lines.setdefault(Key(minute.line.worker, minute.minute), {})[minute.line.part] = minute
 
     def _look_at_disk(self, data_dir: Path) -> None:
         path = self._config.spool_path
@@ -219,12 +221,19 @@ def _reckoned(search: Search, *, is_everywhere: bool, is_strict: bool) -> Outcom
 
 
 def _unaudited(search: Search) -> list[Key]:
-    """Minutes that should have a line and have none, and those of which there are records and no line."""
+    """Minutes that should have a line and have none, and those of which there are records and no line.
+
+    Who fell silent without a last line has ended at the latest when somebody else had started in the same home: one
+    supervisor posts for all, so it was another one by then.
+    """
     wanted = {key for key in search.elements if key not in search.lines}
     for worker, minutes in search.lives.items():
-        begin = max(min(minute.since for minute in minutes), search.minutes.start)
-        end = max((minute.minute + 1 for minute in minutes if minute.line.is_last), default=search.minutes.stop)
-        wanted |= {Key(worker, minute) for minute in range(begin, end) if Key(worker, minute) not in search.lines}
+        newest = max(minutes, key=lambda minute: minute.minute)
+        others = [other[0] for other in search.lives.values() if other is not minutes and other[0].line.home == newest.line.home]
+        starts = [other.since for other in others if other.since > newest.minute]
+        end = newest.minute + 1 if any(minute.line.is_last for minute in minutes) else min(start + _DRAIN_MINUTES for start in [*starts, search.minutes.stop])
+        expected = range(max(minutes[0].since, search.minutes.start), min(end, search.minutes.stop))
+        wanted |= {Key(worker, minute) for minute in expected if Key(worker, minute) not in search.lines}
     return sorted(wanted)
 
 

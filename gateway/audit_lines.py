@@ -6,7 +6,8 @@ counted (sheets.py), how lines come to Kafka (auditor.py).  No I/O; the time com
 A minute is over when the last answer to a request of it may have been given: after the time delivery has, and as long
 again as a limiter, a busy loop or two clocks that differ may take.  What is counted later all the same is another part.
 From its start to its end each worker has a line for each minute, an empty one where it acknowledged nothing: so a
-minute that has none is known not to have been audited.
+minute that has none is known not to have been audited.  The first is posted at the start, for the minute before: it
+says who is to be heard of from now on.
 """
 
 from collections.abc import Sequence
@@ -34,12 +35,13 @@ class _Seat:
         self.closed_before = 0
 
     def is_taken(self) -> bool:
-        """Whether somebody sits here who has not ended; who came since the last look begins anew."""
+        """Whether somebody has sat down here since this was asked; then all begins anew."""
         life = self.desk.life
-        if life != self.life and life is not None:
-            self.life, self.has_ended, self.next_minute, self.closed_before = life, False, life.since, 0
-            self.seen.clear()
-        return self.life is not None and not self.has_ended
+        if life is None or life == self.life:
+            return False
+        self.life, self.has_ended, self.next_minute, self.closed_before = life, False, life.since, 0
+        self.seen.clear()
+        return True
 
 
 class Collector:
@@ -57,8 +59,10 @@ class Collector:
         over = (now_us // 1000 - self._grace_ms) // audit.MINUTE_MS
         lines: list[Line] = []
         for seat in self._seats:
-            if not seat.is_taken():
+            is_new = seat.is_taken()
+            if seat.life is None or seat.has_ended:
                 continue
+            lines += [self._line(seat.life, seat.life.since - 1)] if is_new else []
             lines += self._taken(seat)
             lines += self._idle(seat, seat.closed_before)
             seat.desk.close(over)
@@ -68,9 +72,9 @@ class Collector:
     def ended(self, index: int, now_us: int) -> list[Line]:
         """All of the worker that sat there: its process is gone."""
         seat = self._seats[index]
-        if not seat.is_taken():
+        seat.is_taken()
+        if seat.life is None or seat.has_ended:
             return []
-        assert seat.life is not None
         seat.has_ended = True
         seat.desk.close(None)
         minute = now_us // 1000 // audit.MINUTE_MS
@@ -101,7 +105,7 @@ class Collector:
             worker=life.worker if sheet is None else sheet.worker,
             minute=audit.minute_text(minute),
             part=0 if sheet is None else sheet.number,
-            since=audit.minute_text(min(life.since, minute)),
+            since=audit.minute_text(life.since),
             is_last=is_last,
             is_torn=sheet is not None and sheet.is_torn,
             acknowledged=audit.acknowledged_of(cells),

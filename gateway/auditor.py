@@ -12,8 +12,8 @@ goes with the last who has it.  With the disk away lines wait in memory alone.  
 minutes are not audited.  Nothing here ends the supervisor: without it the gateway serves on.
 
     <data_dir>/audit/home         16 hex digits, drawn once: names this data directory, in which the spool is, in its lines
-    <data_dir>/audit/<n>.lines    one line a line, as it is sent; <n> grows, a new one after FILE_BYTES_MAX; that of an
-                                  orphaned worker is its time in µs, and ours go on from there
+    <data_dir>/audit/<n>.lines    the lines of one look, as they are sent; <n> grows; an orphaned worker takes its time in µs,
+                                  and ours go on from there
 """
 
 import asyncio
@@ -33,14 +33,13 @@ from gateway.config import Deliver as Settings
 from gateway.core import audit
 from gateway.core.audit import Line
 from gateway.core.event import Record, bytes_max
-from gateway.disk import Disk, File
+from gateway.disk import Disk
 from gateway.errors import BatchRefused, BrokerAway, BrokerError
 from gateway.kafka import Broker, key_hash
 
 DIRECTORY: Final = "audit"
 HOME_FILE: Final = "home"
 LINES_BYTES_MAX: Final = 33_554_432
-FILE_BYTES_MAX: Final = 1_048_576
 LOOK_S: Final = 1.0
 _LOOKS_A_SEARCH: Final = 30  # so many until what orphaned workers left is looked for again: they may drain beside us
 _GRACE_MS: Final = 10_000  # beyond deliver.timeout_ms
@@ -74,8 +73,6 @@ class Auditor:
         self._queue_bytes = 0
         self._unsaved: list[Line] = []
         self._file_number = 1
-        self._file_bytes = 0
-        self._file: tuple[int, File] | None = None
         self._partitions = 0  # 0: no contact
         self._has_lines = asyncio.Event()
         self._complaints: set[str] = set()
@@ -112,7 +109,6 @@ class Auditor:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAST_S):
                 await self._broker.close()
-        await self._on_disk(self._close_file)
         self._disk.close()
 
     # What waits
@@ -122,9 +118,9 @@ class Auditor:
         fresh, self._unsaved = [*self._unsaved, *lines], []
         kept = [line for line in fresh if self._enqueue(line, self._file_number)]
         if kept:
-            await self._on_disk(partial(self._save, self._file_number, b"".join([audit.encoded(line) + b"\n" for line in kept])))
-            if self._file_bytes > FILE_BYTES_MAX:
-                self._file_number, self._file_bytes = self._file_number + 1, 0
+            path = _path(self._directory, self._file_number)
+            self._file_number += 1
+            await self._on_disk(partial(_write, self._disk, path, _text(kept)))
             self._has_lines.set()
 
     def _enqueue(self, line: Line, file: int) -> bool:
@@ -136,7 +132,6 @@ class Auditor:
             return False
         self._queue.append(waiting)
         self._queue_bytes += waiting.bytes_max
-        self._file_bytes += waiting.bytes_max
         self._gauge.set(len(self._queue))
         return True
 
@@ -144,8 +139,6 @@ class Auditor:
         for _ in range(lines):
             self._queue_bytes -= self._queue.popleft().bytes_max
         self._gauge.set(len(self._queue))
-        if not self._queue:
-            self._file_number, self._file_bytes = self._file_number + 1, 0
 
     async def _on_disk(self, work: "partial[None] | Callable[[], None]") -> None:
         try:
@@ -158,12 +151,12 @@ class Auditor:
     def _find_lines(self) -> None:
         """What earlier lives have not posted, and workers left that outlived one."""
         for number in _numbers(self._disk, self._directory):
-            if number < self._file_number or (self._file is not None and number == self._file[0]):
-                continue
+            if number < self._file_number:
+                continue  # ours, or looked at before
             for value in _read(self._disk, _path(self._directory, number)).splitlines():
                 if (minute := audit.read(value)) is not None:  # the last one may be cut
                     self._enqueue(minute.line, number)
-            self._file_number, self._file_bytes = number + 1, 0
+            self._file_number = number + 1
         if self._queue:
             self._has_lines.set()
 
@@ -174,29 +167,11 @@ class Auditor:
             self._disk.sync_directory(self._directory)
         self._collector.home = home_of(self._disk, self._directory.parent)
 
-    def _save(self, number: int, lines: bytes) -> None:
-        if self._file is None or self._file[0] != number:
-            self._close_file()
-            self._file = number, self._disk.create(_path(self._directory, number))
-        try:
-            self._file[1].append(lines)
-            self._file[1].sync()
-        except OSError:
-            self._file_number += 1  # what comes next begins another
-            raise
-
     def _remove(self, before: int) -> None:
         """The files below this number: what is in them is posted."""
-        if self._file is not None and self._file[0] < before:
-            self._close_file()
         for number in _numbers(self._disk, self._directory):
             if number < before:
                 self._disk.unlink(_path(self._directory, number))
-
-    def _close_file(self) -> None:
-        file, self._file = self._file, None
-        if file is not None:
-            file[1].close()
 
     # To Kafka
 
@@ -264,10 +239,10 @@ def leave_lines(disk: Disk, data_dir: Path, slot: Slot, machine: str, now_us: in
     """Of a worker that has drained, and whose supervisor is gone.  The next one posts them.  Raises OSError."""
     collector = Collector([slot], machine, 0)
     collector.home = home_of(disk, data_dir)
-    lines = b"".join([audit.encoded(line) + b"\n" for line in collector.ended(0, now_us)])
     directory = data_dir / DIRECTORY
     disk.make_directory(directory)
-    _write(disk, _path(directory, next(number for number in count(now_us) if number not in _numbers(disk, directory))), lines)
+    number = next(number for number in count(now_us) if number not in _numbers(disk, directory))
+    _write(disk, _path(directory, number), _text(collector.ended(0, now_us)))
 
 
 # What the directory says, also to who only looks
@@ -287,6 +262,10 @@ def waiting_lines(disk: Disk, data_dir: Path) -> list[bytes]:
         with contextlib.suppress(FileNotFoundError):  # all of it was posted, just now
             found += [value for value in _read(disk, _path(directory, number)).splitlines() if audit.read(value) is not None]
     return found
+
+
+def _text(lines: Sequence[Line]) -> bytes:
+    return b"".join([audit.encoded(line) + b"\n" for line in lines])
 
 
 def _numbers(disk: Disk, directory: Path) -> list[int]:

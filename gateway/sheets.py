@@ -4,7 +4,7 @@ Decided here: where each word stands, who writes it, and when a sheet changes ha
 is (core/audit.py), what becomes of a sheet (auditor.py).  All words are u64.
 
     slot     name | since | given | uncounted || sheet | sheet | …
-    sheet    number | closed | freed | name | minute | begun | ended || first half of xor × 256 | second × 256 | tally × 256
+    sheet    number | closed | freed | name | minute | busy || first half of xor × 256 | second × 256 | tally × 256
 
     name         of the worker, its 8 hex digits behind a 1; 0: nobody yet
     since        the minute in which it started
@@ -13,7 +13,7 @@ is (core/audit.py), what becomes of a sheet (auditor.py).  All words are u64.
     number       of this sheet; the worker's, as all but:
     closed       the supervisor's: sheet `number` is to be written to no more
     freed        the supervisor's: it has what stands here, the sheet may be used again
-    begun, ended events whose counting was begun, and ended: they differ where a kill came in between
+    busy         1 while a request is counted: it stays where a kill comes in between
     tally        count × 2^40 + check
 
 A sheet is free while `freed` = `number`.  The worker looks at `closed` before each request it counts, and the supervisor
@@ -23,6 +23,9 @@ closed goes into another sheet, which is another part of that minute's line.
 A worker that is killed leaves its sheets as they are, and its successor takes others.  Killed while it counts, one id
 is in its cell by half: in the first half of xor, or in both and not in the tally, for that is the order of writes.  No
 client was answered for that request, because all of it is counted before the answer is written.
+
+It costs 0.7 µs an event in a request of fifty, 1.6 for a lone one.  Three cells an id, as an invertible Bloom filter has
+them, would name more of many missing and cost twice as much.
 """
 
 from collections.abc import Sequence
@@ -35,7 +38,7 @@ from gateway.core.event import Record
 
 SHEETS: Final = 8  # the minute that runs, the one before until its last answer is given, and those of predecessors: a kill uses up one
 _NAME, _SINCE, _GIVEN, _UNCOUNTED, _HEAD = range(5)
-_NUMBER, _CLOSED, _FREED, _OWNER, _MINUTE, _BEGUN, _ENDED, _CELLS = range(8)
+_NUMBER, _CLOSED, _FREED, _OWNER, _MINUTE, _BUSY, _CELLS = range(7)
 _SHEET: Final = _CELLS + 3 * CELLS
 WORDS: Final = _HEAD + SHEETS * _SHEET
 _NAME_MARK: Final = 1 << 32
@@ -52,7 +55,7 @@ class Sheets:
         self._words = words
         self._owner = int(name, 16) | _NAME_MARK
         self._is_said = False
-        self._open: dict[int, int] = {}  # minute → where its sheet is
+        self._open: dict[int, _Open] = {}  # by minute
         words[_NAME] = 0  # no moment with one's name and another's time
         words[_SINCE] = now_us // 1000 // MINUTE_MS
         words[_NAME] = self._owner
@@ -61,27 +64,26 @@ class Sheets:
         """Acknowledged: all of one request.  The answer may be written when this has returned."""
         words = self._words
         minute = records[0].timestamp_ms // MINUTE_MS
-        at = self._open.get(minute)
-        if at is None or words[at + _CLOSED] == words[at + _NUMBER]:
-            at = self._begin(minute)
-            if at is None:
+        sheet = self._open.get(minute)
+        if sheet is None or words[sheet.closed] == sheet.number:
+            sheet = self._begin(minute)
+            if sheet is None:
                 words[_UNCOUNTED] += len(records)
                 return
-        words[at + _BEGUN] += len(records)
-        firsts = at + _CELLS
-        seconds, tallies = firsts + CELLS, firsts + 2 * CELLS
+        _, _, busy, firsts, seconds, tallies = sheet
+        words[busy] = 1
         # One loop for each event there is: three words of the board, and little else.
         for first, second in _halves(bytes.fromhex("".join([record.event_id for record in records]).replace("-", ""))):
             cell = second & 0xFF
             words[firsts + cell] ^= first
             words[seconds + cell] ^= second
             words[tallies + cell] += first % PRIME + _COUNT
-        words[at + _ENDED] += len(records)
+        words[busy] = 0
 
-    def _begin(self, minute: int) -> int | None:
+    def _begin(self, minute: int) -> "_Open | None":
         """A free sheet, now this minute's; None where there is none."""
         words = self._words
-        self._open = {other: at for other, at in self._open.items() if words[at + _CLOSED] != words[at + _NUMBER]}
+        self._open = {other: sheet for other, sheet in self._open.items() if words[sheet.closed] != sheet.number}
         at = next((at for at in _places() if words[at + _FREED] == words[at + _NUMBER]), None)
         if at is None:
             if not self._is_said:
@@ -91,10 +93,22 @@ class Sheets:
         number = words[_GIVEN] = words[_GIVEN] + 1
         words[at + _CELLS : at + _SHEET] = _EMPTY
         words[at + _OWNER], words[at + _MINUTE] = self._owner, minute
-        words[at + _BEGUN] = words[at + _ENDED] = 0
+        words[at + _BUSY] = 0
         words[at + _NUMBER] = number  # last: until then the sheet is free, whenever a kill comes
-        self._open[minute] = at
-        return at
+        firsts = at + _CELLS
+        sheet = self._open[minute] = _Open(number, at + _CLOSED, at + _BUSY, firsts, firsts + CELLS, firsts + 2 * CELLS)
+        return sheet
+
+
+class _Open(NamedTuple):
+    """A sheet that is written to: its number, and where its words are."""
+
+    number: int
+    closed: int
+    busy: int
+    firsts: int
+    seconds: int
+    tallies: int
 
 
 class Sheet(NamedTuple):
@@ -143,9 +157,7 @@ class Desk:
         for at in _places():
             number = words[at + _NUMBER]
             if number == words[at + _CLOSED] != words[at + _FREED]:
-                taken.append(
-                    Sheet(_text(words[at + _OWNER]), words[at + _MINUTE], number, words[at + _BEGUN] != words[at + _ENDED], _cells(words, at + _CELLS))
-                )
+                taken.append(Sheet(_text(words[at + _OWNER]), words[at + _MINUTE], number, words[at + _BUSY] != 0, _cells(words, at + _CELLS)))
                 words[at + _FREED] = number
         return taken
 

@@ -121,7 +121,7 @@ async def test_all_that_was_acknowledged_is_there() -> None:
     w.store([event(n) for n in range(60)])
     w.store([event(n) for n in range(60, 100)], "signups.v1")
     assert await w.told() == (DONE, {"acknowledged": 100, "found": 100}, [])
-    assert w.log.asked == [(topic, MINUTE * 60_000) for topic in ("audit.v1", "syncs.v1", "signups.v1")]
+    assert w.log.asked == [("audit.v1", (MINUTE - 1) * 60_000), *((topic, MINUTE * 60_000) for topic in ("syncs.v1", "signups.v1"))]
 
 
 @in_virtual_time
@@ -223,6 +223,18 @@ async def test_silence_after_the_last_line_is_unaudited_unless_it_says_that_it_i
     assert (await w.told(minutes=3))[1] == {"unaudited minutes": 2}
     w.post(line([], part=0, is_last=True))
     assert await w.told(minutes=3, strict=True) == (DONE, {}, [])
+
+
+@in_virtual_time
+async def test_who_was_heard_of_just_before_and_never_again_is_unaudited() -> None:
+    """Until somebody else has started in the same home: then another supervisor posts, and this one's workers have ended."""
+    w = World()
+    w.post(line([], MINUTE - 1, since=audit.minute_text(MINUTE - 5)))
+    assert (await w.told(minutes=9))[1] == {"unaudited minutes": 9}
+    w.post(line([], MINUTE + 3, worker="0000002b", since=audit.minute_text(MINUTE + 4), home="08" * 8))
+    assert (await w.told(minutes=9))[1] == {"unaudited minutes": 9 + 5}
+    w.post(line([], MINUTE + 3, worker="0000002c", since=audit.minute_text(MINUTE + 4), home=HOME))
+    assert (await w.told(minutes=9))[1] == {"unaudited minutes": 6 + 5 + 5}
 
 
 @in_virtual_time

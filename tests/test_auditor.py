@@ -147,9 +147,13 @@ async def test_a_line_that_was_cut_off_by_the_end_is_no_line() -> None:
         w.broker.kill()
         w.acknowledge(w.sit("0000002a"), 0, 10)
         await asyncio.sleep(180)
-    [name] = w.files()
-    file = disk.inodes[disk.directories[DATA / "audit"][name]]
-    del file[-5:]
+    cut = 0
+    for name in w.files():
+        file = disk.inodes[disk.directories[DATA / "audit"][name]]
+        if b'"acknowledged":10,' not in file:
+            del file[-5:]
+            cut += 1
+    assert cut > 1
     async with world(disk) as w:
         await asyncio.sleep(5)
         assert w.acknowledged() == 10
@@ -252,7 +256,6 @@ async def test_without_a_disk_lines_are_posted_all_the_same() -> None:
 @in_virtual_time
 async def test_too_many_lines_are_dropped_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LINES_BYTES_MAX", 20_000)
-    monkeypatch.setattr(module, "FILE_BYTES_MAX", 4_000)
     async with world() as w:
         w.broker.kill()
         sheets = w.sit("0000002a")

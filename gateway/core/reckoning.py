@@ -14,7 +14,7 @@ found is not a part of acknowledged, nor the other way round, and both are taken
     nothing tells                        undetermined: more was found than acknowledged, and what it hides is not known
 
 Which found ids they are is a search: up to four in a cell that are not acknowledged, up to two beside a missing one.
-Two of 2^122 ids that fit by chance are the price: none.  For a name beside found ids it is 2^-38 per try.
+That some fit by chance has 2^-122 a try; for a name beside them, 2^-38.
 A cell stands alone: what cannot be told of one says nothing about the 255 others.
 """
 
@@ -25,7 +25,7 @@ from typing import Final, NamedTuple
 
 from gateway.core.audit import Cell, Cells, cell_of, check_of, number_of
 
-_PAIRS_MAX: Final = 500_000  # of found ids in one cell, tried in half a second
+_PAIRS_MAX: Final = 500_000  # of found ids in one cell: tried in half a second; half as many are remembered in 50 MB
 
 
 class Place:
@@ -147,7 +147,7 @@ def _checks(ids: Sequence[int], positions: Sequence[int]) -> int:
 def _subsets(ids: Sequence[int], size: int, xor: int) -> Iterator[tuple[int, ...]]:
     """Positions of so many ids with this xor."""
     at_of: Mapping[int, int] = {event_id: at for at, event_id in enumerate(ids)}
-    if size > 4 or (size > 2 and len(ids) ** 2 > 2 * _PAIRS_MAX):
+    if size > 4 or (size > 2 and len(ids) ** 2 > (_PAIRS_MAX if size == 4 else 2 * _PAIRS_MAX)):
         return
     if size == 4:
         yield from _fours(ids, xor)

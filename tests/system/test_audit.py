@@ -136,6 +136,37 @@ async def test_what_waits_in_the_spool_is_not_missing_and_is_found_when_it_was_r
             assert (beside.code, beside.counts["found"]) == (0, waiting.counts["acknowledged"])
 
 
+async def test_a_killed_supervisors_workers_leave_their_minutes_and_only_who_is_killed_with_it_does_not(stack: Devstack, directory: Path) -> None:
+    began = datetime.now(UTC)
+    topics = await topics_of(stack)
+    async with running(directory, stack.kafka.bootstrap, deliver=topics) as gateway:
+        async with load(gateway, phones=8) as ledger:
+            await accepted(ledger, within_s=10)
+            workers = gateway.worker_pids()
+            gateway.process.kill()
+            await gateway.process.wait()
+        await until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 30, "they have drained")
+        orphaned = await audit(gateway, began)
+        print(orphaned)
+        assert orphaned.code == 0
+        assert orphaned.counts["found"] == orphaned.counts["acknowledged"] >= len(ledger.by(202))
+        assert "unaudited minutes" not in orphaned.counts
+        await gateway.start()
+        async with load(gateway, phones=8, prefix="v") as ledger:
+            await accepted(ledger, within_s=10)
+            workers = gateway.worker_pids()
+            for pid in (gateway.process.pid, *workers):
+                os.kill(pid, signal.SIGKILL)
+            await gateway.process.wait()
+        killed = await audit(gateway, began)
+        print(killed)
+        assert killed.code == 0
+        assert killed.counts["acknowledged"] == orphaned.counts["acknowledged"]
+        silent = {line.split()[3].rstrip(":") for line in killed.rest if line.startswith("unaudited ")}
+        assert len(silent) == 2
+        assert (await audit(gateway, began, "--strict")).code == 3
+
+
 async def delete_before(stack: Devstack, topic: str, offset: int) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=stack.kafka.bootstrap)
     await admin.start()
