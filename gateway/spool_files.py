@@ -7,10 +7,9 @@ at before rejected/, because that is the way a record goes.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
-
-from aiokafka.record.util import calc_crc32c
 
 from gateway.core import record as form
 from gateway.core.event import Record
@@ -63,19 +62,20 @@ class SpoolFiles:
             file.close()
 
     def _frames(self, path: Path, file: File) -> Iterator[Sequence[Record]]:
-        segment = form.read_segment(path.name, file.read(0, form.HEADER_BYTES), calc_crc32c)
+        segment = form.read_segment(path.name, file.read(0, form.HEADER_BYTES))
         if segment is None:
             return
         secret = self._secrets.get(segment.key_id)
         if secret is None:
             raise ConfigError(f"spool {path}: written with a key that is not there (key id {segment.key_id.hex()}): want it, to look inside")
         cipher, gaps = Cipher(form.segment_key(secret, segment.salt)), 0
-        for found in form.recover(lambda offset, size: file.read(offset, size).ljust(size, b"\0"), max(file.size(), form.HEADER_BYTES), segment, calc_crc32c):
+        for found in form.recover(lambda offset, size: file.read(offset, size).ljust(size, b"\0"), max(file.size(), form.HEADER_BYTES), segment):
             if isinstance(found, form.Gap):
                 gaps += 1
                 continue
             self.unreadable, gaps = self.unreadable + gaps, 0
-            try:
-                yield form.opened(file.read(found.place, found.length), segment.salt, cipher, calc_crc32c)[1]
-            except form.BadFrameError:
-                self.unreadable += 1
+            for place, end in pairwise([*found.places, found.end]):
+                try:
+                    yield form.opened(file.read(place, end - place), segment.salt, cipher)[1]
+                except form.BadFrameError:
+                    self.unreadable += 1
