@@ -33,7 +33,7 @@ class Topic:
     config: Mapping[str, str] = field(default_factory=dict)
 
 
-DEFAULT_TOPICS = (Topic("syncs.v1"), Topic("signups.v1"))
+DEFAULT_TOPICS = (Topic("syncs.v1"), Topic("signups.v1"), Topic("audit.v1", partitions=1))
 
 
 async def create_topics(bootstrap: str, topics: Sequence[Topic]) -> None:

@@ -21,6 +21,10 @@ Whoever was answered may ask what has become of it, any worker of any machine:
 
     deliver ─▶ whereabouts (core/kept: the receipt) ◀── watermarks, on the board ◀── each worker's spool, ops/fleet
 
+What was acknowledged is counted, so that a loss can be proved, or that there is none:
+
+    deliver ─▶ sheets, on the board ─▶ audit_lines ─▶ auditor, in the supervisor ──audit.v1──▶ Kafka ─▶ audit_command
+
 Sign-ups may have to go through a line first:
 
     phone ──HTTP──▶ rooms (browser: the page) ─▶ room ─▶ redis_room, lua/ ──▶ Redis
@@ -63,6 +67,7 @@ Glossary
     outcome   durable | spooled | refused (by Kafka, for good) | withdrawn | unknown | limited | shed
     refusal   an answer that is not 2xx: a problem with a code, never a bare status
     board     the counters all processes share (an inherited memfd)
+    sheet     what one worker acknowledged in one minute, on the board; a line is what is posted of it
     light     one dependency's state for an operator: green, amber, red or grey
     policy    token buckets that pass a request all or none; shadow: measured and never enforced
     place     a number in the line, given once; a ticket says it, a pass says that it may sign up

@@ -4,9 +4,11 @@
     sluicegate check-config [--config …]           print what is in force, secrets masked
     sluicegate keys                                make a keys file for development
     sluicegate token --user u1                     mint a token for development
+    sluicegate audit --from … [--to …]             prove that what was acknowledged is there: audit_command.py
     sluicegate room show|set|pause|resume|close|open|undo <room>   the waiting room of a gateway that runs: room_command.py
 
-Exit codes: 0 stopped or done as asked, 1 stopped without finishing, or refused, 2 a setting, key, file or argument is wrong.
+Exit codes: 0 stopped or done as asked, 1 stopped without finishing, or refused, 2 a setting, key, file or argument is wrong;
+of the audit also 3 not everything could be judged (with --strict), 4 something is missing.
 """
 
 import argparse
@@ -19,10 +21,11 @@ from pathlib import Path
 import msgspec
 import uvloop
 
+from gateway import audit_command, descriptors, identity, keys, logs, room_command
 from gateway import config as configuration
-from gateway import descriptors, identity, keys, logs, room_command
 from gateway.clock import SYSTEM
 from gateway.config import Config
+from gateway.disk import RealDisk
 from gateway.errors import ConfigError
 
 _CONFIG_HELP = "settings in TOML; gateway.toml shows every one with its default"
@@ -35,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
         return _worker(arguments.control)
     try:
         config = configuration.load(arguments.config)
-        command = {"check-config": _check_config, "keys": _keys, "token": _token, "room": _room, None: _run}[arguments.command]
+        command = {"check-config": _check_config, "keys": _keys, "token": _token, "room": _room, "audit": _audit, None: _run}[arguments.command]
         return command(config, arguments)
     except ConfigError as exc:
         print(f"sluicegate: {exc}", file=sys.stderr)
@@ -56,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     token.add_argument("--user", required=True, help="the user id: the token's `sub`")
     token.add_argument("--valid-s", type=int, default=86_400, help="seconds until it expires")
     room_command.add_to(commands, common)
+    audit_command.add_to(commands, common)
     worker = commands.add_parser("worker")  # the supervisor starts these
     worker.add_argument("control", type=int)
     return parser
@@ -81,11 +85,22 @@ def _token(config: Config, arguments: argparse.Namespace) -> int:
 
 def _room(config: Config, arguments: argparse.Namespace) -> int:
     outcome = room_command.run(config, arguments)
-    print(
-        outcome.text if outcome.code == room_command.DONE else f"sluicegate: {outcome.text}",
-        file=sys.stdout if outcome.code == room_command.DONE else sys.stderr,
-    )
-    return outcome.code
+    return _print(outcome.text, outcome.code, is_answer=outcome.code == room_command.DONE)
+
+
+def _audit(config: Config, arguments: argparse.Namespace) -> int:
+    logs.configure("audit")
+    disk = RealDisk()
+    try:
+        outcome = asyncio.run(audit_command.run(config, arguments, disk, SYSTEM))
+    finally:
+        disk.close()
+    return _print(outcome.text, outcome.code, is_answer=outcome.code in audit_command.ANSWERS)
+
+
+def _print(text: str, code: int, *, is_answer: bool) -> int:
+    print(text if is_answer else f"sluicegate: {text}", file=sys.stdout if is_answer else sys.stderr)
+    return code
 
 
 def _run(config: Config, arguments: argparse.Namespace) -> int:

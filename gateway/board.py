@@ -6,11 +6,13 @@ writes one slot.  Not decided here: how it is shown (ops/).
     ┌ slot 0 (worker 0) ┐┌ slot 1 (worker 1) ┐ … ┌ slot N (supervisor) ┐
     │ counters  u64 × C ││                   │   │                     │
     │ gauges    f64 × G ││                   │   │                     │
-    │ watermarks u64 × W││                   │   │                     │┌ of other machines' spools ┐
+    │ watermarks u64×W  ││                   │   │                     │┌ of other machines' spools ┐
+    │ sheets    u64 × S ││                   │   │  (unused)           ││                           │
     └───────────────────┘└───────────────────┘   └─────────────────────┘└───────────────────────────┘
 
 A histogram is counters: one per bucket, one for +Inf, one for the sum in µs.
 Watermarks are those of the worker's spools (watermarks.py); of other machines the supervisor writes what it hears.
+Sheets are the audit's (sheets.py).
 One writer per slot and 8-byte aligned stores: no lock.  A worker that is killed
 leaves its counters where they are and its successor goes on counting there, so
 no count is lost and none goes backwards; gauges say what *is*, so a successor
@@ -24,6 +26,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from gateway.metrics import BY_NAME, CATALOGUE
+from gateway.sheets import WORDS as SHEET_WORDS
 from gateway.watermarks import SPOOLS_MAX, Watermarks, words_of
 
 _WORD_BYTES: Final = 8
@@ -47,7 +50,7 @@ def _layout() -> tuple[dict[tuple[str, tuple[str, ...]], int], int, dict[tuple[s
 
 _COUNTERS, _COUNTER_WORDS, _GAUGES, _GAUGE_WORDS = _layout()
 _WATERMARK_WORDS: Final = words_of(SPOOLS_MAX)
-_SLOT_BYTES: Final = (_COUNTER_WORDS + _GAUGE_WORDS + _WATERMARK_WORDS) * _WORD_BYTES
+_SLOT_BYTES: Final = (_COUNTER_WORDS + _GAUGE_WORDS + _WATERMARK_WORDS + SHEET_WORDS) * _WORD_BYTES
 MACHINES_MAX: Final = 64  # that are heard of
 _ABROAD_BYTES: Final = words_of(MACHINES_MAX * SPOOLS_MAX) * _WORD_BYTES
 
@@ -114,10 +117,13 @@ class Slot:
     """One process's part of the board.  A name or label that is not in the catalogue is a KeyError."""
 
     def __init__(self, block: memoryview) -> None:
-        split, end = _COUNTER_WORDS * _WORD_BYTES, (_COUNTER_WORDS + _GAUGE_WORDS) * _WORD_BYTES
-        self.counter_words: memoryview[int] = block[:split].cast("Q")
-        self._gauge_words: memoryview[float] = block[split:end].cast("d")
-        self.watermarks = Watermarks(block[end:].cast("Q"))
+        gauges = _COUNTER_WORDS * _WORD_BYTES
+        watermarks = gauges + _GAUGE_WORDS * _WORD_BYTES
+        sheets = watermarks + _WATERMARK_WORDS * _WORD_BYTES
+        self.counter_words: memoryview[int] = block[:gauges].cast("Q")
+        self._gauge_words: memoryview[float] = block[gauges:watermarks].cast("d")
+        self.watermarks = Watermarks(block[watermarks:sheets].cast("Q"))
+        self.sheet_words: memoryview[int] = block[sheets:].cast("Q")
 
     def counter(self, name: str, *labels: str) -> Counter:
         return Counter(self.counter_words, _COUNTERS[name, labels])

@@ -106,6 +106,7 @@ class Deliver(Struct, frozen=True, forbid_unknown_fields=True):
     bootstrap: Annotated[str, Meta(min_length=3)] = "127.0.0.1:9092"
     syncs_topic: Topic = "syncs.v1"
     signups_topic: Topic = "signups.v1"
+    audit_topic: Topic = "audit.v1"
     allow_single_copy: bool = False
     linger_ms: Annotated[float, Meta(ge=0, le=1_000)] = 2.0
     hedge_ms: Milliseconds = 250
@@ -318,7 +319,8 @@ def _contradictions(config: Config) -> Iterator[tuple[bool, str]]:
     yield deliver.batch_bytes_max > spool.segment_bytes, "deliver.batch_bytes_max must not exceed spool.segment_bytes"
     yield config.identity.token_bytes_max >= http.head_bytes_max, "identity.token_bytes_max must be below http.head_bytes_max"
     yield http.connections_per_address_max > http.connections_max, "http.connections_per_address_max must not exceed http.connections_max"
-    yield deliver.syncs_topic == deliver.signups_topic, "deliver.syncs_topic and deliver.signups_topic must differ"
+    topics = {deliver.syncs_topic, deliver.signups_topic, deliver.audit_topic}
+    yield len(topics) < 3, "deliver.syncs_topic, deliver.signups_topic and deliver.audit_topic must differ"
     yield http.bind == config.ops.bind and not http.bind.endswith(":0"), "http.bind and ops.bind must differ"
     for name, bind in (("http.bind", http.bind), ("ops.bind", config.ops.bind)):
         yield int(bind.rpartition(":")[2]) > _PORT_MAX, f"{name}: {bind}: want a port of at most {_PORT_MAX}"

@@ -75,10 +75,12 @@ class Deliverer:
         slot: Slot,
         spool: Spool | None = None,
         on_topics: Callable[[Mapping[str, Topic]], object] = lambda _: None,
+        on_acknowledged: Callable[[Sequence[Record]], object] = lambda _: None,
     ) -> None:
         """Args:
         spool: opened before `start`, and closed after `stop`, by who made it.
         on_topics: told what Kafka says of its topics, when that has changed.
+        on_acknowledged: told of a request's records that are durable, before its answer can be written.
         """
         self._settings = settings
         self._broker = broker
@@ -86,6 +88,7 @@ class Deliverer:
         self._timeout_s = settings.timeout_ms / 1000
         self._stall_s = settings.stall_ms / 1000
         self._linger_s = settings.linger_ms / 1000
+        self._on_acknowledged = on_acknowledged
         self._names = {"syncs": settings.syncs_topic, "signups": settings.signups_topic}
         self._tick_s = min(_TICK_S, settings.hedge_ms / 1000 / _TICKS_A_HEDGE) if spool is not None else _TICK_S
         self._kinds = {name: kind for kind, name in self._names.items()}
@@ -145,6 +148,7 @@ class Deliverer:
 
         def tell(outcomes: Sequence[Outcome], delivery: Delivery) -> None:
             self._count(kind, outcomes, now_s)
+            self._acknowledge(records, outcomes)
             if not settled.done():  # a cancelled request waits no longer
                 settled.set_result(Settled(outcomes, self._kept(kind, partition, outcomes, delivery)))
 
@@ -181,6 +185,12 @@ class Deliverer:
         if durable < len(outcomes):
             for outcome in set(outcomes) - {Outcome.DURABLE}:
                 counts[outcome.value].add(outcomes.count(outcome))
+
+    def _acknowledge(self, records: Sequence[Record], outcomes: Sequence[Outcome]) -> None:
+        if outcomes.count(Outcome.DURABLE) < len(outcomes):
+            records = [record for record, outcome in zip(records, outcomes, strict=True) if outcome in (Outcome.DURABLE, Outcome.SPOOLED)]
+        if records:
+            self._on_acknowledged(records)
 
     # Start and stop
 

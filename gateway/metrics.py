@@ -448,6 +448,20 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "Grows by itself: a worker keeps dying; read the log above each start.",
     ),
     Metric(
+        "sluicegate_audit_lines_total",
+        "counter",
+        "Lines of the loss audit: posted to Kafka, refused by it for good, or dropped because too many wait.",
+        "`refused` or `dropped`: the minutes in them are not audited; look at the log for why Kafka does not take lines.",
+        (("result", ("posted", "refused", "dropped")),),
+    ),
+    Metric(
+        "sluicegate_audit_lines_waiting",
+        "gauge",
+        "Lines of the loss audit that Kafka has not acknowledged.",
+        "More than the workers for minutes: Kafka is away, or deliver.audit_topic does not exist; they are kept on disk meanwhile.",
+        is_supervisors=True,
+    ),
+    Metric(
         "sluicegate_supervisor_cpu_ratio",
         "gauge",
         "Share of one core that the supervisor used in the last second.",

@@ -41,6 +41,13 @@ def secrets_of(keys: Sequence[SecretKey], disk: Disk, data_dir: Path, spool_path
     return (_make(disk, data_dir, random),)
 
 
+def known_secrets(keys: Sequence[SecretKey], disk: Disk, data_dir: Path) -> tuple[bytes, ...]:
+    """Those there are, for who only looks: nothing is made.  Raises ConfigError: one cannot be read."""
+    named = [_secret(key.key, f"keys file: spool kid {key.kid}") for key in keys]
+    path = data_dir / KEY_FILE
+    return (*named, _secret(_text_of(disk, path), str(path))) if KEY_FILE in disk.names(data_dir) else tuple(named)
+
+
 def _text_of(disk: Disk, path: Path) -> str:
     try:
         file = disk.open(path)

@@ -31,6 +31,7 @@ from typing import Final
 from gateway import config as configuration
 from gateway import control, identity, keys, logs
 from gateway.acts import Audit
+from gateway.auditor import Auditor
 from gateway.board import Board
 from gateway.clock import SYSTEM
 from gateway.config import Config
@@ -39,6 +40,7 @@ from gateway.core.sign import Acts
 from gateway.disk import RealDisk
 from gateway.documents import Documents
 from gateway.errors import ConfigError
+from gateway.kafka import Kafka
 from gateway.keys import Keys
 from gateway.lag import LagReader
 from gateway.listeners import Listeners
@@ -119,6 +121,7 @@ class Supervisor:
         self._starts = self._board.supervisor.counter("sluicegate_worker_starts_total")
         self._seats = [Seat(index) for index in range(config.worker_count)]
         self._pacer = _pacer(config, self._board)
+        self._auditor = _auditor(config, self._board)
         kafka = Asker(KafkaProbe(config.deliver.bootstrap, SYSTEM), SYSTEM)
         redis = Asker(RedisProbe(config.redis.url, SYSTEM), SYSTEM)
         self._fleet = Fleet(RedisTown(config.redis.url, config.limits.prefix), machine_name(0), self._board)
@@ -151,6 +154,7 @@ class Supervisor:
         sitting = [asyncio.create_task(self._keep_seat(seat)) for seat in self._seats]
         watching = [asyncio.create_task(self._watch(ops_url)), asyncio.create_task(self._screen.run())]
         watching += [asyncio.create_task(self._pacer.run())] if self._pacer else []
+        watching += [asyncio.create_task(self._auditor.run(os.urandom))]
         stopping = asyncio.create_task(_until(self._stopping))
         try:
             loops = (*watching, *sitting)
@@ -166,6 +170,7 @@ class Supervisor:
             await asyncio.gather(*watching, stopping, *sitting, return_exceptions=True)
             if self._pacer is not None:
                 await self._pacer.close()
+            await self._auditor.close()
             await self._screen.close()
             await ops.close()
             self._listeners.close()
@@ -237,6 +242,7 @@ class Supervisor:
             seat.fruitless = fruitless_after(seat.fruitless, seat.ready_s, self._clock.monotonic_s())
             seat.process, seat.writer, seat.is_ready, seat.ready_s = None, None, False, None
             self._board.slots[seat.index].zero_gauges()
+            self._auditor.worker_ended(seat.index)
             for orphan in self._seats:
                 if orphan.kept_by == seat.index:
                     orphan.kept_by = None  # its successor does not know of it
@@ -441,6 +447,19 @@ def _pacer(config: Config, board: Board) -> Pacer | None:
         lag = LagReader(deliver.bootstrap, deliver.signups_topic, room.consumer_group, timeout_s=deliver.connect_timeout_ms / 1000)
     remembered = files_in(directory, room, worker=0).newest()
     return Pacer(room, store, lag, board, directory, SYSTEM, stall_s=deliver.stall_ms / 1000, margin=MARGIN, remembered=remembered)
+
+
+def _auditor(config: Config, board: Board) -> Auditor:
+    """What posts the minutes of the loss audit.  Makes no contact yet."""
+    deliver = config.deliver
+    kafka = Kafka(
+        deliver.bootstrap,
+        (deliver.audit_topic,),
+        connect_timeout_s=deliver.connect_timeout_ms / 1000,
+        request_timeout_s=deliver.timeout_ms / 500,
+        batch_bytes_max=deliver.batch_bytes_max,
+    )
+    return Auditor(deliver, board, kafka, RealDisk(), Path(config.process.data_dir), SYSTEM, socket.gethostname())
 
 
 async def _all_of(tasks: list[asyncio.Task[None]]) -> None:

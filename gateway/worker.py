@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 from gateway import control, logs, memory
 from gateway.accept import Front
 from gateway.admit import Admission
+from gateway.auditor import leave_lines
 from gateway.board import Board, Slot
 from gateway.clock import SYSTEM, Clock, cpu_s
 from gateway.config import LAST_REQUEST_S, Config, Room
@@ -41,6 +42,7 @@ from gateway.listening import Listening
 from gateway.reply import Replies
 from gateway.room import WaitingRoom, files_in, office, store_of
 from gateway.room_store import RoomStore
+from gateway.sheets import Sheets
 from gateway.spool import DiskSpool
 from gateway.spool_gauges import SpoolGauges
 from gateway.topicsfile import TopicsFile
@@ -107,7 +109,8 @@ def build(setup: Setup, world: World, board: Board) -> Parts:
     name = secrets.token_hex(4)
     replies = Replies(name)
     spool = _spool(setup, world)
-    deliverer = Deliverer(config.deliver, world.broker, world.clock, slot, spool, _topics_file(setup).save)
+    sheets = Sheets(slot.sheet_words, name, world.clock.now_us())
+    deliverer = Deliverer(config.deliver, world.broker, world.clock, slot, spool, _topics_file(setup).save, sheets.count)
     admission = Admission(config.deliver.in_flight_bytes_max, deliverer, world.clock, slot, setup.limits_secret)
     limiter = Limiter(
         world.store,
@@ -230,6 +233,8 @@ class Worker:
             if task.done():
                 task.result()  # a loop that must not end died: so do we, loudly
         await self._drain()
+        if obeying.done():
+            self._leave_lines()
         for task in (beat, obeying):
             task.cancel()
 
@@ -367,6 +372,16 @@ class Worker:
         self._parts.limiter.close()
         await self._parts.store.close()
         logs.info("drained")
+
+    def _leave_lines(self) -> None:
+        """The supervisor, which posts what was acknowledged, is gone: so that is left on disk."""
+        disk = RealDisk()
+        try:
+            leave_lines(disk, Path(self._config.process.data_dir), self._slot, socket.gethostname(), self._clock.now_us())
+        except OSError as exc:
+            logs.error("the last minutes cannot be left for the audit", reason=exc.strerror)
+        finally:
+            disk.close()
 
     async def _last_requests(self) -> None:
         """Wait a moment for connections that have not sent their one request yet."""

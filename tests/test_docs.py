@@ -13,7 +13,7 @@ from gateway.core.payload import Sample, Signup, SyncBody, read_signup, read_syn
 from gateway.errors import PROBLEMS, SAMPLE_CODES
 from gateway.openapi import SIGNUP, SYNC, openapi
 from gateway.openapi.pages import EXAMPLE_USER, ROOT, fill, generated
-from gateway.openapi.schemas import EVENTS
+from gateway.openapi.schemas import EVENTS, LINES
 from tests.recipe import API, python_blocks
 from tests.records import stored
 
@@ -54,7 +54,9 @@ def schema_for(record: Record) -> dict[str, Any]:
     return schema_file(dict(stored(record).headers)["ce_dataschema"].decode().removeprefix(SCHEMA_NAMESPACE))
 
 
-@pytest.mark.parametrize("path", [*(f"docs/schemas/{name}.json" for name in EVENTS), "docs/metrics.md", "docs/api.md", "deploy/grafana/sluicegate.json"])
+@pytest.mark.parametrize(
+    "path", [*(f"docs/schemas/{name}.json" for name in (*EVENTS, *LINES)), "docs/metrics.md", "docs/api.md", "deploy/grafana/sluicegate.json"]
+)
 def test_generated_files_are_fresh(path: str) -> None:
     """What is on disk is what the types and tables say now."""
     assert (ROOT / path).read_text(encoding="utf-8") == generated()[ROOT / path], WRITE

@@ -79,6 +79,22 @@ def with_header(body: bytes, added: bytes) -> bytes:
     return b"".join((body[:at], VARINT[count + 1], body[rest:], added))
 
 
+def headers_of(body: bytes) -> dict[str, bytes]:
+    """The headers of a body, by their names."""
+    at = 0
+    for _ in ("key", "value"):
+        length, at = _number(body, at)
+        at += max(length, 0)
+    count, at = _number(body, at)
+    headers = {}
+    for _ in range(count):
+        length, at = _number(body, at)
+        name, at = body[at : at + length].decode(), at + length
+        length, at = _number(body, at)
+        headers[name], at = body[at : at + max(length, 0)], at + max(length, 0)
+    return headers
+
+
 def _number(body: bytes, at: int) -> tuple[int, int]:
     """The varint that begins there, and where it ends."""
     folded = shift = 0

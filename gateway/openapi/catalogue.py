@@ -26,6 +26,7 @@ GROUPS: Final = (
     Group("The path", "What comes in, and what becomes of it?", ("requests_", "refusals_", "events_", "body_", "tokens_")),
     Group("Kafka", "Does it acknowledge, and how fast?", ("ack_", "unacked_", "kafka_", "in_flight_")),
     Group("The spool", "What does this machine's disk hold for Kafka, and does it drain?", ("spool_",)),
+    Group("The loss audit", "Is what was acknowledged on record?", ("audit_",)),
     Group("Limits", "Who is over a quota, and does Redis decide?", ("limits_", "limiter_", "redis_")),
     Group("The line", "How many wait, how long, and how fast does the door let them in?", ("room_",)),
     Group("Overload", "How much is taken at once, and who is refused?", ("overload_",)),

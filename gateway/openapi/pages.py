@@ -18,7 +18,7 @@ from gateway.core.payload import Sample, Signup, Sync
 from gateway.errors import PROBLEMS, SAMPLE_CODES
 from gateway.openapi import SIGNUP, SIGNUP_RECEIPT, SYNC, SYNC_RECEIPT, SYNC_RECEIPT_RETRY, catalogue, grafana
 from gateway.openapi.room import JOIN, JOINED
-from gateway.openapi.schemas import EVENTS, Json, describe, event_schema
+from gateway.openapi.schemas import EVENTS, LINES, Json, describe, event_schema
 
 ROOT: Final = Path(__file__).parents[2]
 EXAMPLE_USER: Final = "member-1"
@@ -31,7 +31,7 @@ def generated(root: Path = ROOT) -> dict[Path, str]:
         ValueError: docs/api.md lacks one of the generated parts, or asks for one there is not.
     """
     docs = root / "docs"
-    files = {docs / "schemas" / f"{name}.json": json.dumps(event_schema(name), indent=2, ensure_ascii=False) + "\n" for name in EVENTS}
+    files = {docs / "schemas" / f"{name}.json": json.dumps(event_schema(name), indent=2, ensure_ascii=False) + "\n" for name in (*EVENTS, *LINES)}
     files[docs / "metrics.md"] = catalogue.page((root / "deploy/prometheus/alerts.yml").read_text(encoding="utf-8"))
     files[root / "deploy/grafana/sluicegate.json"] = grafana.dashboard()
     files[docs / "api.md"] = fill((docs / "api.md").read_text(encoding="utf-8"), {name: part() for name, part in _PARTS.items()})

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from gateway.core.audit import Line
 from gateway.core.event import SCHEMA_NAMESPACE, SyncEvent
 from gateway.core.pace import Reason
 from gateway.core.payload import SAMPLES_MAX, Seq, Signup
@@ -246,12 +247,20 @@ EVENTS: Final[Mapping[str, tuple[type[Struct], str, str]]] = {
         "One revision of one application, with both needed consents given. The record's key is `room:epoch:place` of its pass, or `signup:<signup_id>` where there is no waiting room.",
     ),
 }
+# What is no event: no header names its schema.
+LINES: Final[Mapping[str, tuple[type[Struct], str, str]]] = {
+    "audit-line-v1": (
+        Line,
+        "Value of a record in audit.v1",
+        "One part of what one worker acknowledged in one minute. The record's key is `worker:minute:part`, its time the beginning of the minute. `sluicegate audit` reads them.",
+    ),
+}
 _OPEN: Final = "Fields may be added; ignore those you do not know. A change of meaning gets a new topic."
 
 
 def event_schema(name: str) -> Json:
     """docs/schemas/<name>.json: the value of one kind of Kafka record."""
-    type_, title, description = EVENTS[name]
+    type_, title, description = {**EVENTS, **LINES}[name]
     schemas = describe([type_], "#/$defs/{name}")
     own = schemas.pop(type_.__name__)
     for field, of in own["properties"].items():

@@ -172,7 +172,7 @@ def test_kafka_is_three_copies_of_which_two_must_have_it() -> None:
 
 def test_the_topics_are_the_gateways() -> None:
     script = SERVICES["topics"]["command"][-1]
-    assert set(re.findall(r"^make (\S+)", script, re.MULTILINE)) == {SETTINGS.deliver.syncs_topic, SETTINGS.deliver.signups_topic}
+    assert set(re.findall(r"^make (\S+)", script, re.MULTILINE)) == {SETTINGS.deliver.syncs_topic, SETTINGS.deliver.signups_topic, SETTINGS.deliver.audit_topic}
     assert "--replication-factor 3 --config min.insync.replicas=2" in script
     assert SETTINGS.deliver.bootstrap in script
     for service in GATEWAYS.values():

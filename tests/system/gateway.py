@@ -54,7 +54,7 @@ class Gateway:
         """Args: settings: sections of gateway.toml that differ from the defaults."""
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
-        self._bootstrap = bootstrap
+        self.bootstrap = bootstrap
         self.config_path = directory / "gateway.toml"
         merged: dict[str, dict[str, object]] = {
             "http": {"bind": "127.0.0.1:0"},
@@ -79,7 +79,7 @@ class Gateway:
     async def start(self, *, ready: bool = True) -> None:
         """Start it, and wait for its READY line."""
         environ = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
-        environ["GATEWAY_KAFKA_BOOTSTRAP"] = self._bootstrap
+        environ["GATEWAY_KAFKA_BOOTSTRAP"] = self.bootstrap
         with self.log_path.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "gateway", "--config", str(self.config_path)),

@@ -63,7 +63,7 @@ async def test_on_a_quiet_day_the_pass_comes_with_the_ticket_and_signs_up_once(o
     status, _, body = await call(open_gateway, "POST", "/v1/signups", application(), Waiting_Room_Pass=mine["pass"])
     assert (status, body["errors"][0]["pointer"]) == (422, "/signup_id")  # one pass, one applicant
     topic = open_gateway.config_path.read_text().split('signups_topic = "')[1].split('"')[0]
-    found = [record for record in await records(open_gateway._bootstrap, topic) if form["signup_id"].encode() in (record.value or b"")]
+    found = [record for record in await records(open_gateway.bootstrap, topic) if form["signup_id"].encode() in (record.value or b"")]
     assert len({header(record, "ce_id") for record in found}) == 1
     room_name, epoch, place = (found[0].key or b"").decode().split(":")
     assert (room_name, int(epoch) > EPOCH, place.isdigit()) == ("signup", True, True)
