@@ -37,9 +37,13 @@ async def topics_of(stack: Devstack) -> dict[str, str]:
 
 
 async def drained(gateway: Gateway, within_s: float = 30) -> None:
-    """Return when nothing waits for Kafka any more."""
+    """Return when every worker has posted what waits, and nothing does."""
+
+    def of(name: str, now: dict[str, float]) -> list[float]:
+        return [value for series, value in now.items() if series.startswith(f"sluicegate_{name}{{")]
+
     async with asyncio.timeout(within_s):
-        while any(value for name, value in (await gateway.metrics()).items() if name.startswith("sluicegate_spool_records")):
+        while not all(of("spool_bytes_max", now := await gateway.metrics())) or any(of("spool_records", now)):
             await asyncio.sleep(0.1)
 
 
