@@ -51,7 +51,11 @@ class World:
         self.spool = spool or opened()
         self.slot = new_slot()
         self.settings = settings
-        self.deliverer = Deliverer(Deliver(**settings), self.broker, loop.clock, self.slot, self.spool)
+        self.acknowledged: list[str] = []
+        self.deliverer = Deliverer(Deliver(**settings), self.broker, loop.clock, self.slot, self.spool, on_acknowledged=self._acknowledge)
+
+    def _acknowledge(self, records: Sequence[Record]) -> None:
+        self.acknowledged += [one.event_id for one in records]
 
     @property
     def now_s(self) -> float:
@@ -187,6 +191,7 @@ async def test_a_request_of_which_one_half_is_spooled_has_the_weaker_receipt() -
         w.broker.latency_s = 0.2
         call = w.send("a", "b", "c", size=400)
         assert await call.task == [D, D, S]
+        assert sorted(w.acknowledged) == sorted(one.event_id for one in call.records)
         assert call.kept == InSpool(w.spool.spool_id, 1)
 
 

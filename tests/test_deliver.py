@@ -52,7 +52,11 @@ class World:
         self._started_s = loop.time()
         self.broker = FakeBroker(*(topics or (SYNCS, SIGNUPS)))
         self.slot = new_slot()
-        self.deliverer = Deliverer(Deliver(**settings), self.broker, loop.clock, self.slot)
+        self.acknowledged: list[str] = []
+        self.deliverer = Deliverer(Deliver(**settings), self.broker, loop.clock, self.slot, on_acknowledged=self._acknowledge)
+
+    def _acknowledge(self, records: Sequence[Record]) -> None:
+        self.acknowledged += [one.event_id for one in records]
 
     @property
     def now_s(self) -> float:
@@ -499,6 +503,28 @@ async def test_order_is_kept_through_a_refusal() -> None:
         acked = [name for name in (n for batch in w.broker.batches for n in batch) if name != "5"]
         assert list(dict.fromkeys(acked)) == [str(n) for n in range(12) if n != 5]
         assert [request.result() for request in requests] == [[R] if n == 5 else [D] for n in range(12)]
+
+
+@in_virtual_time
+async def test_what_is_acknowledged_is_counted_before_its_answer_and_nothing_else_is() -> None:
+    """Neither what is refused, nor what is told unknown, whatever becomes of it later."""
+    async with world() as w:
+        counted_by_then: list[list[str]] = []
+        first = w.send("a", "b")
+        first.add_done_callback(lambda _: counted_by_then.append([*w.acknowledged]))
+        await asyncio.wait([first])
+        assert (counted_by_then, first.result()) == ([["a", "b"]], [D, D])
+        w.broker.refuse = lambda one: one.event_id == "poison"
+        mixed = w.send("c", "poison", "d")
+        await asyncio.wait([mixed])
+        assert (mixed.result(), w.acknowledged) == ([D, R, D], ["a", "b", "c", "d"])
+        w.broker.pause()
+        unknown = w.send("e")
+        await asyncio.wait([unknown])
+        assert unknown.result() == [U]
+        w.broker.resume()
+        await asyncio.sleep(5)
+        assert w.acknowledged == ["a", "b", "c", "d"]
 
 
 # What the topics promise
