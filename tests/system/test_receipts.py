@@ -28,6 +28,10 @@ async def breakable(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[D
         yield running_stack
 
 
+PATIENT: Final = {"timeout_ms": 5000, "hedge_ms": 4000}
+"""For tests of Kafka's answer: on a busy machine it may take longer than 250 ms."""
+
+
 async def settings_for(stack: Devstack, **process: object) -> dict[str, dict[str, object]]:
     """Topics of its own, and a fleet of its own."""
     n = next(_names)
@@ -70,7 +74,9 @@ async def stored_at(stack: Devstack, body: dict[str, Any]) -> list[ConsumerRecor
 
 
 async def test_kafkas_receipt_names_the_very_records(breakable: Devstack, directory: Path) -> None:
-    async with running(directory, breakable.kafka.bootstrap, **await settings_for(breakable)) as gateway, aiohttp.ClientSession() as phone:
+    settings = await settings_for(breakable)
+    settings["deliver"] |= PATIENT
+    async with running(directory, breakable.kafka.bootstrap, **settings) as gateway, aiohttp.ClientSession() as phone:
         for user in ("u1", "u2", "u3"):
             told = await posted(gateway, phone, 1, 2, 3, user=user)
             _, _, body = await asked(gateway, told["receipt"])
@@ -104,12 +110,12 @@ async def test_a_spools_receipt_becomes_kafkas_when_kafka_is_back(breakable: Dev
     settings = await settings_for(breakable)
     async with running(directory, breakable.kafka.bootstrap, **settings) as gateway, aiohttp.ClientSession() as phone:
         before = await posted(gateway, phone, 1)
+        await all_say(gateway, before["receipt"], "kafka")
         await breakable.kafka.pause()
         try:
             told = await posted(gateway, phone, 2, 3)
-            assert (before["durability"], told["durability"]) == ("kafka", "spool")
+            assert told["durability"] == "spool"
             await all_say(gateway, told["receipt"], "spool")
-            await all_say(gateway, before["receipt"], "kafka")
             for pid in gateway.worker_pids():
                 os.kill(pid, signal.SIGKILL)
                 status, _, body = await asked(gateway, told["receipt"])
