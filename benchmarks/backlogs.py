@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from multiprocessing.connection import Connection
 from pathlib import Path
+from random import Random
 from time import perf_counter, process_time
 from typing import NamedTuple
 
@@ -90,13 +91,12 @@ async def fill(directory: Path, frames_of: int, *, size: int = 1 << 50, records:
 
 
 def _commits(records: int, frames_of: int) -> Iterator[list[Group]]:
-    made, frame = events(_COMMIT_RECORDS), 0
+    made, dice = events(_COMMIT_RECORDS), Random(records)  # or the index would pack better than a real one
     for begin in range(0, records, _COMMIT_RECORDS):
         groups, end = list[Group](), min(begin + _COMMIT_RECORDS, records)
         for at in range(begin, end, frames_of):
-            some = [_at_its_time(made[n % _COMMIT_RECORDS], n) for n in range(at, min(at + frames_of, end))]
-            groups.append(Group(("syncs.v1", frame % LANES), at, some))
-            frame += 1
+            some = [_at_its_time(dice.choice(made), n) for n in range(at, min(at + frames_of, end))]
+            groups.append(Group(("syncs.v1", dice.randrange(LANES)), at, some))
         yield groups
 
 

@@ -200,6 +200,7 @@ def path_text(one: Compared) -> str:
         f"path, {one.events:>2} a request: all spooled {one.spool_per_s:,.0f} events/s, all to Kafka {one.kafka_per_s:,.0f}: ratio {one.throughput.median:.2f} "
         f"[{one.throughput.low:.2f}, {one.throughput.high:.2f}], CPU an event {one.cpu.median:.2f} x [{one.cpu.low:.2f}, {one.cpu.high:.2f}]"
         + (f", {one.refused} refused or lost" if one.refused else "")
+        + (f", {one.spooled_share:.1%} of those to Kafka were spooled" if one.spooled_share else "")
         + ("; THE GENERATOR WAS THE BOTTLENECK" if one.was_generator_bottleneck else "")
     )
 
