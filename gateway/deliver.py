@@ -80,7 +80,7 @@ class Deliverer:
         """Args:
         spool: opened before `start`, and closed after `stop`, by who made it.
         on_topics: told what Kafka says of its topics, when that has changed.
-        on_acknowledged: told of a request's records that are durable, before its answer can be written.
+        on_acknowledged: told of records that are durable, before an answer that says so can be written.
         """
         self._settings = settings
         self._broker = broker
@@ -89,6 +89,7 @@ class Deliverer:
         self._stall_s = settings.stall_ms / 1000
         self._linger_s = settings.linger_ms / 1000
         self._on_acknowledged = on_acknowledged
+        self._acknowledged: list[Record] = []
         self._names = {"syncs": settings.syncs_topic, "signups": settings.signups_topic}
         self._tick_s = min(_TICK_S, settings.hedge_ms / 1000 / _TICKS_A_HEDGE) if spool is not None else _TICK_S
         self._kinds = {name: kind for kind, name in self._names.items()}
@@ -189,8 +190,14 @@ class Deliverer:
     def _acknowledge(self, records: Sequence[Record], outcomes: Sequence[Outcome]) -> None:
         if outcomes.count(Outcome.DURABLE) < len(outcomes):
             records = [record for record, outcome in zip(records, outcomes, strict=True) if outcome in (Outcome.DURABLE, Outcome.SPOOLED)]
-        if records:
-            self._on_acknowledged(records)
+        if records and not self._acknowledged:
+            # Before whoever is told wakes up, for the loop calls in order; and once for all that one of its turns tells.
+            self._loop.call_soon(self._pass_on)
+        self._acknowledged += records
+
+    def _pass_on(self) -> None:
+        acknowledged, self._acknowledged = self._acknowledged, []
+        self._on_acknowledged(acknowledged)
 
     # Start and stop
 

@@ -13,18 +13,18 @@ is (core/audit.py), what becomes of a sheet (auditor.py).  All words are u64.
     number       of this sheet; the worker's, as all but:
     closed       the supervisor's: sheet `number` is to be written to no more
     freed        the supervisor's: it has what stands here, the sheet may be used again
-    busy         1 while a request is counted: it stays where a kill comes in between
+    busy         1 while records are counted: it stays where a kill comes in between
     tally        count × 2^40 + check
 
-A sheet is free while `freed` = `number`.  The worker looks at `closed` before each request it counts, and the supervisor
+A sheet is free while `freed` = `number`.  The worker looks at `closed` each time it counts, and the supervisor
 takes a sheet a look after it closed it: by then nobody writes there.  What a worker has to count for a minute that is
 closed goes into another sheet, which is another part of that minute's line.
 
 A worker that is killed leaves its sheets as they are, and its successor takes others.  Killed while it counts, one id
 is in its cell by half: in the first half of xor, or in both and not in the tally, for that is the order of writes.  No
-client was answered for that request, because all of it is counted before the answer is written.
+client was answered for its request, because all of that is counted before the answer is written.
 
-It costs 0.7 µs an event in a request of fifty, 1.6 for a lone one.  Three cells an id, as an invertible Bloom filter has
+It costs 0.7 µs an event in a request of fifty, up to 1.6 where a single one is counted alone.  Three cells an id, as an invertible Bloom filter has
 them, would name more of many missing and cost twice as much.
 """
 
@@ -61,9 +61,13 @@ class Sheets:
         words[_NAME] = self._owner
 
     def count(self, records: Sequence[Record]) -> None:
-        """Acknowledged: all of one request.  The answer may be written when this has returned."""
+        """Acknowledged.  The answers may be written when this has returned."""
+        minutes = {record.timestamp_ms // MINUTE_MS for record in records}
+        for minute in minutes:
+            self._count(minute, records if len(minutes) == 1 else [record for record in records if record.timestamp_ms // MINUTE_MS == minute])
+
+    def _count(self, minute: int, records: Sequence[Record]) -> None:
         words = self._words
-        minute = records[0].timestamp_ms // MINUTE_MS
         sheet = self._open.get(minute)
         if sheet is None or words[sheet.closed] == sheet.number:
             sheet = self._begin(minute)

@@ -43,6 +43,14 @@ def test_what_was_counted_is_taken_once() -> None:
     assert taken(desk, MINUTE + 2) == [Sheet("0000002a", MINUTE + 1, 2, False, audit.cells_of([event_id(100)]))]
 
 
+def test_records_of_two_minutes_go_each_into_its_own() -> None:
+    slot = words()
+    desk, sheets = Desk(slot), Sheets(slot, "0000002a", 0)
+    sheets.count([*records(0, 1), *records(1, 1, MINUTE - 1), *records(2, 2)])
+    found = {one.minute: one.cells for one in taken(desk, MINUTE + 1)}
+    assert found == {MINUTE: audit.cells_of([event_id(n) for n in (0, 2, 3)]), MINUTE - 1: audit.cells_of([event_id(1)])}
+
+
 def test_what_comes_after_the_close_is_another_part() -> None:
     slot = words()
     desk, sheets = Desk(slot), Sheets(slot, "0000002a", 0)
