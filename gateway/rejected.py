@@ -5,6 +5,7 @@ with sequences of their own, and are never replayed or removed by us.  With no r
 record stays where it is.
 """
 
+import errno
 from collections.abc import Sequence
 
 from gateway import logs
@@ -34,9 +35,8 @@ class Rejected:
 
     def _keep(self, groups: Sequence[Group]) -> bool:
         if self._size_bytes is None:
-            self.segments.lock()
-            found = self.segments.recover(Backlog())
-            self._next, self._size_bytes = found.next_sequence, sum(held.part.size for held in found.held)
+            self._begin()
+        assert self._size_bytes is not None
         added_bytes = form.HEADER_BYTES + sum(form.frame_bytes_max(group.lane[0], group.records) for group in groups)
         if self._size_bytes + added_bytes > self._bytes_max:
             return False
@@ -51,3 +51,13 @@ class Rejected:
         _, written_bytes = self.segments.commit(numbered)
         self._held.part.size += written_bytes
         return True
+
+    def _begin(self) -> None:
+        if not self.segments.lock():
+            raise OSError(errno.EBUSY, "another process has it")  # who sat here before, and is about to end
+        try:
+            found = self.segments.recover(Backlog())
+        except BaseException:
+            self.segments.unlock()
+            raise
+        self._next, self._size_bytes = found.next_sequence, sum(held.part.size for held in found.held)

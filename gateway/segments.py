@@ -111,9 +111,12 @@ class Recovered(NamedTuple):
 class Segments:
     """One directory.  One thread at a time."""
 
-    def __init__(self, disk: Disk, directory: Path, secrets: Sequence[bytes], random: Callable[[int], bytes] = os.urandom) -> None:
-        """Args: secrets: all that segments may have been written with; new ones are with the first."""
+    def __init__(
+        self, disk: Disk, directory: Path, secrets: Sequence[bytes], random: Callable[[int], bytes] = os.urandom, *, spares: Sequence[Path] = ()
+    ) -> None:
+        """Args: secrets: all that segments may have been written with, new ones are with the first; spares: the first is taken that nobody is in, where somebody is in the directory."""
         self.directory = directory
+        self._candidates = (directory, *spares)
         self.secrets = {form.key_id(secret): secret for secret in secrets}
         self._key_id = form.key_id(secrets[0])
         self._disk = disk
@@ -126,10 +129,14 @@ class Segments:
     # Start and stop
 
     def lock(self) -> bool:
-        """Make the directory if need be, and keep others out.  False: another process is in."""
-        self._disk.make_directory(self.directory)
-        self._unlock = self._disk.lock(self.directory)
-        return self._unlock is not None
+        """Make the directory if need be, and keep others out.  False: another process is in, and in each of the spares."""
+        for candidate in self._candidates:
+            self._disk.make_directory(candidate)
+            self._unlock = self._disk.lock(candidate)
+            if self._unlock is not None:
+                self.directory = candidate
+                return True
+        return False
 
     def unlock(self) -> None:
         """Close what is open, and let others in."""

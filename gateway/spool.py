@@ -62,21 +62,25 @@ class DiskSpool:
         disk: Disk,
         *,
         reserved_for: str,
+        spares: Sequence[Path] = (),
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        """Args: directory: this worker's; secrets: newest first; disk: closed with the spool; reserved_for: the topic of sign-ups."""
+        """Args:
+        directory: this worker's; spares: the first free one of these is, while somebody has that.
+        secrets: newest first; disk: closed with the spool; reserved_for: the topic of sign-ups.
+        """
         self._bytes_max = settings.bytes_max
         self._clock = clock
         self._disk = disk
         self._new_segments: Callable[[Path], Segments] = lambda path: Segments(disk, path, secrets, random)
-        self._log = self._new_segments(directory)
+        self._log = Segments(disk, directory, secrets, random, spares=spares)
         self._rejected = Rejected(self._new_segments(directory / _REJECTED), settings.rejected_bytes_max)
         self._refused: deque[tuple[int, Group]] = deque()  # by Kafka, for good; still to be kept apart
         self._is_closed = False
         self._tasks = Tasks(self._broke)
         self._books = Books(settings, self._log, reserved_for)
         self._sweep = Sweep(disk, self._books, self._tasks)
-        self._ids = Ids(disk, directory, random)
+        self._ids = Ids(disk, self._log, random)
         self._commits = Commits(settings, disk, self._log, self._ids, self._books, self._sweep, self._tasks, self._found)
         self._replay = Replay(disk, self._books)
         self.records_rejected = 0
@@ -106,6 +110,11 @@ class DiskSpool:
     def oldest_s(self) -> float:
         oldest = self._books.backlog.oldest_s()
         return 0.0 if oldest is None else max(self._clock.now_us() / 1e6 - oldest, 0.0)
+
+    @property
+    def directory(self) -> Path:
+        """The one that is written to."""
+        return self._log.directory
 
     @property
     def watermark(self) -> int:
@@ -201,13 +210,16 @@ class DiskSpool:
     # Adoption
 
     def adopt_all(self, directories: Sequence[Path]) -> None:
-        """Adopt each of these in the background: now, or when whoever still has it is gone."""
+        """Adopt each of these but our own in the background: now, or when whoever still has it is gone."""
         self._tasks.run("adopt", partial(self._adopt_all, directories))
 
     async def _adopt_all(self, directories: Sequence[Path]) -> None:
         while directories:
-            directories = [one for one in directories if not await self.adopt(one)]
-            self.on_found()
+            if self._commits.is_recovered:  # until then nobody knows which one is our own, nor which sequences it has given
+                left = [one for one in directories if one != self.directory and not await self.adopt(one)]
+                if len(left) < len(directories):
+                    self.on_found()
+                directories = left
             await asyncio.sleep(_ASK_AGAIN_S)
 
     async def adopt(self, directory: Path) -> bool:

@@ -108,7 +108,7 @@ class Commits:
 
     async def _recover(self) -> None:
         if not await self._disk.run(self._log.lock):
-            # One that is about to end, as when its supervisor was killed and another is started beside it.
+            # So many that are about to end: each one's supervisor was killed, and another started beside it.
             raise OSError(errno.EBUSY, "another process has it")
         try:
             found = await self._disk.run(partial(self._log.recover, self._books.backlog))

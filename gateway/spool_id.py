@@ -37,22 +37,23 @@ class _Adopted(NamedTuple):
 class Ids:
     """Whose sequences one spool can speak of: its own directory's, and those of directories it has adopted."""
 
-    def __init__(self, disk: Disk, directory: Path, random: Callable[[int], bytes]) -> None:
+    def __init__(self, disk: Disk, log: Segments, random: Callable[[int], bytes]) -> None:
+        """Args: log: our own directory, once it is locked."""
         self.own = 0  # none yet
         self._disk = disk
-        self._directory = directory
+        self._log = log
         self._random = random
         self._adopted: list[_Adopted] = []
 
     def recovered(self, found: Recovered) -> None:
         """Learn our own, if it still holds.  Blocks.  Args: found: in our directory."""
-        self.own = 0 if found.set_aside or not found.next_sequence else _read(self._disk, self._directory)
+        self.own = 0 if found.set_aside or not found.next_sequence else _read(self._disk, self._log.directory)
 
     def draw(self) -> None:
         """Draw one, unless we have it; durable when this returns.  Blocks.  Raises OSError."""
         if not self.own:
             spool_id = int.from_bytes(self._random(_ID_BYTES), "big") or 1  # 0 is none
-            put_file(self._disk, self._directory, ID_FILE, b"%0*x\n" % (2 * _ID_BYTES, spool_id))
+            put_file(self._disk, self._log.directory, ID_FILE, b"%0*x\n" % (2 * _ID_BYTES, spool_id))
             self.own = spool_id
 
     def taken_over(self, directory: Path, found: Recovered) -> int:

@@ -57,6 +57,7 @@ DRAINING: Final = 3
 _BEAT_S: Final = 0.5
 _LAG_EVERY_S: Final = 0.1
 _GLANCE_S: Final = 0.02
+_LIVES_MAX: Final = 8  # of one seat at a time: a supervisor that is killed again and again leaves so many workers that drain
 _REDIS_GIVE_UP_S: Final = 1.0  # until a connection without an answer is closed: the next question needs one
 _REDIS_GREETING_S: Final = 1.0
 
@@ -145,21 +146,25 @@ def build(setup: Setup, world: World, board: Board) -> Parts:
 
 
 def _spool(setup: Setup, world: World) -> DiskSpool | None:
-    """The spool of whoever sits at this index: a directory of its own, found again by the next who sits there."""
+    """The spool of whoever sits at this index: a directory of its own, found again by the next who sits there.
+
+    When a supervisor was killed, its worker drains while ours begins: then ours takes a directory that nobody sits at, and
+    adopts the other one as soon as it is left.
+    """
     config = setup.config
     if world.disk is None:
         return None
-    directory = config.spool_path / str(setup.index)
-    return DiskSpool(config.spool, directory, setup.spool_secrets, world.clock, world.disk, reserved_for=config.deliver.signups_topic)
+    directory, *spares = (config.spool_path / str(setup.index + life * config.worker_count) for life in range(_LIVES_MAX))
+    return DiskSpool(*(config.spool, directory, setup.spool_secrets, world.clock, world.disk), reserved_for=config.deliver.signups_topic, spares=spares)
 
 
 def _topics_file(setup: Setup) -> TopicsFile:
     return TopicsFile(Path(setup.config.process.data_dir), setup.index)
 
 
-def orphans(names: Iterable[str], index: int, workers: int) -> list[str]:
-    """The directories of indexes at which nobody sits any more, there being fewer workers than once: those that are this one's to adopt."""
-    return [name for name in sorted(names) if name.isdecimal() and int(name) >= workers and int(name) % workers == index]
+def inherited(names: Iterable[str], index: int, workers: int) -> list[str]:
+    """The directories of this seat: of its own index, and of those that lives before it had, or seats that are no more."""
+    return [name for name in sorted(names) if name.isdecimal() and int(name) % workers == index]
 
 
 def _room(setup: Setup, world: World, slot: Slot, stagger: float) -> WaitingRoom | None:
@@ -314,7 +319,7 @@ class Worker:
         await spool.open()
         path = config.spool_path
         names = [one.name for one in path.iterdir()] if path.is_dir() else []
-        spool.adopt_all([path / name for name in orphans(names, self._index, config.worker_count)])
+        spool.adopt_all([path / name for name in inherited(names, self._index, config.worker_count)])
         self._show_watermarks()  # until now the last life's stand there, and stay where the disk does not say better
 
     def _show_watermarks(self) -> None:

@@ -84,6 +84,53 @@ async def test_what_was_rejected_can_be_given_back(tmp_path: Path) -> None:
 
 
 @in_virtual_time
+async def test_beside_one_that_still_drains_it_is_open_and_adopts_what_that_one_leaves() -> None:
+    """Killed, a supervisor leaves workers that drain while another one's begin: Kafka may be away just then."""
+    disk, (home, spare, third) = SimulatedDisk(), [HOME.parent / name for name in ("0", "2", "4")]
+
+    def spool() -> DiskSpool:
+        return DiskSpool(SETTINGS, home, [bytes(32)], FakeClock().clock, disk, reserved_for="signups", spares=[spare, third])
+
+    draining, ours = spool(), spool()
+    await draining.open()
+    await draining.append("syncs", 0, some(0, 2))
+    await ours.open()
+    ours.adopt_all([home, spare])
+    assert (ours.reason, ours.directory) == ("ok", spare)
+    await ours.append("syncs", 0, some(2, 2))
+    await draining.append("syncs", 0, some(4, 1))
+    await draining.close()
+    await asyncio.sleep(2)
+    assert await names(ours) == ["e2", "e3", "e0", "e1", "e4"]
+    disk.kill()
+    after = spool()
+    await after.open()
+    after.adopt_all([home, spare, third])
+    await asyncio.sleep(0)
+    assert after.directory == home
+    assert await names(after) == ["e0", "e1", "e4", "e2", "e3"]
+    await after.close()
+
+
+@in_virtual_time
+async def test_what_it_has_not_looked_into_itself_yet_adopts_nothing() -> None:
+    """The sequences of what it adopts would be those of its own."""
+    disk = SimulatedDisk()
+    for name in ("0", "1"):
+        await (await opened(disk, name)).append("syncs", 0, some(int(name), 1))
+    fail(disk, ["lock"])
+    spool = await opened(disk)
+    spool.adopt_all([HOME.parent / "1"])
+    await asyncio.sleep(3)
+    assert spool.waiting() == {}
+    fail(disk, [])
+    await asyncio.sleep(3)
+    assert spool.waiting() == {("syncs", 0): 2}
+    assert await names(spool) == ["e0", "e1"]
+    await spool.close()
+
+
+@in_virtual_time
 async def test_a_bug_in_the_background_is_loud() -> None:
     spool = await opened(SimulatedDisk())
     spool._log.has_room = None  # type: ignore[method-assign,assignment]
