@@ -8,6 +8,7 @@ by itself, and a supervisor sees its worker's end.
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -90,9 +91,10 @@ def send(writer: asyncio.StreamWriter, message: ToWorker | ToSupervisor) -> None
 
 
 async def for_worker(reader: asyncio.StreamReader) -> AsyncIterator[ToWorker]:
-    """What the supervisor says, until it is gone."""
-    while line := await reader.readline():
-        yield _to_worker.decode(line)
+    """What the supervisor says, until it is gone; killed while we wrote to it, it leaves a broken pipe."""
+    with contextlib.suppress(ConnectionError):
+        while line := await reader.readline():
+            yield _to_worker.decode(line)
 
 
 async def for_supervisor(reader: asyncio.StreamReader) -> AsyncIterator[ToSupervisor]:

@@ -57,6 +57,7 @@ DRAINING: Final = 3
 _BEAT_S: Final = 0.5
 _LAG_EVERY_S: Final = 0.1
 _GLANCE_S: Final = 0.02
+_DYING_S: Final = 5.0
 _LIVES_MAX: Final = 8  # of one seat at a time: a supervisor that is killed again and again leaves so many workers that drain
 _REDIS_GIVE_UP_S: Final = 1.0  # until a connection without an answer is closed: the next question needs one
 _REDIS_GREETING_S: Final = 1.0
@@ -414,5 +415,8 @@ async def run(control_fd: int) -> int:
         return 2
     except Exception as exc:  # noqa: BLE001 - the last door: a traceback of Python's own is no log line and may quote a payload
         logs.error("the worker dies of an error that is ours", exc=exc)
+        # A task that does not hear its cancellation (the Kafka client has such) would keep this process, and with it its
+        # listener and its spool, from whoever comes next.  So the kernel ends it, as it bounds a drain without supervisor.
+        signal.setitimer(signal.ITIMER_REAL, _DYING_S)
         return 1
     return 0

@@ -73,3 +73,13 @@ async def test_many_keys_fit_one_line(pipe: tuple[Streams, Streams]) -> None:
 def test_secrets_do_not_show_in_a_message() -> None:
     assert "c2VjcmV0" not in repr(TO_WORKER)
     assert "BEGIN" not in repr(TO_WORKER)
+
+
+async def test_a_supervisor_that_was_killed_while_it_was_told_something_is_gone_and_no_error() -> None:
+    reader = asyncio.StreamReader()
+    reader.feed_data(control.encode(Adopt(2)) + b"\n")
+    heard = []
+    async for message in control.for_worker(reader):
+        heard.append(message)
+        reader.set_exception(BrokenPipeError())
+    assert heard == [Adopt(2)]
