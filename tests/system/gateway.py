@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from gateway.clock import SYSTEM
 from gateway.config import Identity
 
 ROOT = Path(__file__).parents[2]
+PROGRAM: Final = ("-m", "gateway")
 
 
 redis_url = "redis://127.0.0.1:1/0"
@@ -50,9 +51,10 @@ def _toml(value: object) -> str:
 class Gateway:
     """One `python -m gateway`, its settings in a directory of its own."""
 
-    def __init__(self, directory: Path, bootstrap: str, settings: Mapping[str, Mapping[str, object]]) -> None:
-        """Args: settings: sections of gateway.toml that differ from the defaults."""
+    def __init__(self, directory: Path, bootstrap: str, settings: Mapping[str, Mapping[str, object]], program: Sequence[str] = PROGRAM) -> None:
+        """Args: settings: sections of gateway.toml that differ from the defaults; program: what Python runs, the gateway or one with something wrong with it."""
         self.directory = directory
+        self._program = program
         directory.mkdir(parents=True, exist_ok=True)
         self.bootstrap = bootstrap
         self.config_path = directory / "gateway.toml"
@@ -82,7 +84,7 @@ class Gateway:
         environ["GATEWAY_KAFKA_BOOTSTRAP"] = self.bootstrap
         with self.log_path.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "gateway", "--config", str(self.config_path)),
+                *(sys.executable, *self._program, "--config", str(self.config_path)),
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
                 env=environ,
@@ -149,7 +151,13 @@ class Gateway:
 @contextlib.asynccontextmanager
 async def running(directory: Path, bootstrap: str, **settings: Mapping[str, object]) -> AsyncIterator[Gateway]:
     """A gateway that serves, ended however the test ends."""
-    gateway = Gateway(directory, bootstrap, settings)
+    async with serving(Gateway(directory, bootstrap, settings)) as gateway:
+        yield gateway
+
+
+@contextlib.asynccontextmanager
+async def serving(gateway: Gateway) -> AsyncIterator[Gateway]:
+    """The same of one that is made already."""
     await gateway.start()
     try:
         yield gateway

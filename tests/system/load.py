@@ -162,3 +162,14 @@ async def until_light(gateway: Gateway, *colours: str, within_s: float) -> dict[
         while (shown := await light(gateway))["colour"] not in colours:
             await asyncio.sleep(0.05)
     return shown
+
+
+async def drained(gateway: Gateway, within_s: float = 30) -> None:
+    """Wait until every worker has posted what waits for Kafka, and nothing does."""
+
+    def of(name: str, now: dict[str, float]) -> list[float]:
+        return [value for series, value in now.items() if series.startswith(f"sluicegate_{name}{{")]
+
+    async with asyncio.timeout(within_s):
+        while not all(of("spool_bytes_max", now := await gateway.metrics())) or any(of("spool_records", now)):
+            await asyncio.sleep(0.1)

@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from devstack import Devstack, Topic
 from tests.system.gateway import Gateway, records, running, sample, signup, sync
-from tests.system.load import Ledger, accepted, events, load, session, until, until_light
+from tests.system.load import Ledger, accepted, drained, events, load, session, until, until_light
 
 QUICK: Final = {"timeout_ms": 2000, "stall_ms": 500, "connect_timeout_ms": 1000}
 _names = count(1)
@@ -34,17 +34,6 @@ async def topics_of(stack: Devstack) -> dict[str, str]:
     for name in names.values():
         await stack.create_topic(Topic(name))
     return names
-
-
-async def drained(gateway: Gateway, within_s: float = 30) -> None:
-    """Return when every worker has posted what waits, and nothing does."""
-
-    def of(name: str, now: dict[str, float]) -> list[float]:
-        return [value for series, value in now.items() if series.startswith(f"sluicegate_{name}{{")]
-
-    async with asyncio.timeout(within_s):
-        while not all(of("spool_bytes_max", now := await gateway.metrics())) or any(of("spool_records", now)):
-            await asyncio.sleep(0.1)
 
 
 async def ended(pids: Iterable[int]) -> None:
