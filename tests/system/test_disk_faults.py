@@ -1,0 +1,124 @@
+"""A disk that is full, read-only, fails or hangs costs nobody a sync while Kafka takes them, makes no 202 a lie, and is used again when it is good.
+
+Each fault comes twice, over one history that the checker judges in the end: while Kafka is there, and while it is away.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import pytest
+import pytest_asyncio
+
+from devstack import Devstack, Topic
+from tests.system.faulty_disk import CONTROL, PROGRAM
+from tests.system.gateway import Gateway, records, serving
+from tests.system.history import History, found
+from tests.system.judgement import judge
+from tests.system.load import drained, until
+from tests.system.remains import stopped
+from tests.system.torture import Crowd, Phone
+
+PHONES: Final = 8
+PER_S: Final = 60.0
+# So short a hedge that the spool is asked while Kafka is there.
+DELIVER: Final = {"timeout_ms": 2000, "stall_ms": 500, "connect_timeout_ms": 1000, "hedge_ms": 2}
+PROCESS: Final[dict[str, object]] = {"workers": 1, "drain_lag_s": 0.0}
+FAULTS: Final = {
+    "full": "append ENOSPC",
+    "read-only": "append EROFS\ncreate EROFS\nunlink EROFS",
+    "failing": "sync EIO",
+    "failing-and-forgetting": "sync EIO forgets",
+    "hanging": "sync HANGS",
+}
+_SAID: Final = ("the spool's disk failed", "the spool says nothing of an append")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def breakable(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Devstack]:
+    """A Kafka to pause.  Each test leaves it running."""
+    async with Devstack(tmp_path_factory.mktemp("breakable"), redis=False, fast_stop=True) as running_stack:
+        yield running_stack
+
+
+@contextlib.asynccontextmanager
+async def sending(gateway: Gateway, topic: str) -> AsyncIterator[Crowd]:
+    """Phones under way; in the end each has its last answer."""
+    phones = [Phone(topic, number) for number in range(PHONES)]
+    crowd = Crowd(gateway, History(), [*phones], PER_S, Random(1))
+    going_on = asyncio.create_task(crowd.run())
+    try:
+        yield crowd
+        crowd.is_ending = True
+        async with asyncio.timeout(60):
+            await going_on
+    finally:
+        going_on.cancel()
+        await asyncio.wait([going_on])
+
+
+async def more(count: Callable[[], int], added: int, what: str) -> None:
+    """Return when there are so many more than now."""
+    wanted = count() + added
+    await until(lambda: count() >= wanted, 30, what)
+
+
+async def killed(gateway: Gateway) -> None:
+    """All of it, at once."""
+    pids = [gateway.process.pid, *gateway.worker_pids()]
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    await gateway.process.wait()
+    await until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 30, "they are gone")
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_disk_that_fails_makes_no_answer_a_lie_and_is_used_again_when_it_is_good(breakable: Devstack, directory: Path, fault: str) -> None:
+    topics = {"syncs_topic": f"{fault}.syncs", "signups_topic": f"{fault}.signups"}
+    for name in topics.values():
+        await breakable.create_topic(Topic(name))
+    control, kafka = directory / CONTROL, breakable.kafka
+    async with (
+        serving(Gateway(directory, kafka.bootstrap, {"deliver": {**topics, **DELIVER}, "process": PROCESS | {"data_dir": str(directory)}}, PROGRAM)) as gateway,
+        sending(gateway, topics["syncs_topic"]) as crowd,
+    ):
+        await more(lambda: crowd.kept["spool"], 20, "answered from the spool")
+
+        # The disk fails, Kafka is there: it serves on through Kafka.
+        control.write_text(FAULTS[fault])
+        await until(lambda: any(said in gateway.log() for said in _SAID), 30, "the disk failed")
+        await more(lambda: crowd.kept["kafka"], 100, "answered from Kafka")
+        assert not crowd.problems
+
+        # The disk is good again: it is used again, untold.
+        control.unlink()
+        await kafka.pause()
+        try:
+            await more(lambda: crowd.kept["spool"], 50, "answered from the spool again")
+            before = crowd.problems.copy()
+
+            # The disk fails, Kafka is away: nobody can promise anything, and nobody does.
+            control.write_text(FAULTS[fault])
+            await more(lambda: crowd.problems["not-durable"], 50, "refused")
+            assert (crowd.problems - before).keys() == {"not-durable"}
+            await killed(gateway)
+            control.unlink()
+            await gateway.start()
+            await more(lambda: crowd.kept["spool"], 50, "answered from the spool after the kill")
+        finally:
+            control.unlink(missing_ok=True)
+            await kafka.resume()
+    await gateway.start()
+    await drained(gateway)
+    left = await stopped(gateway)
+    kept = [found(one.topic, one.partition, one.offset, one.key, one.value, one.headers) for one in await records(kafka.bootstrap, topics["syncs_topic"])]
+    judgement = judge(crowd.history, kept, left.spool, left.rejected)
+    print(f"{fault}: {judgement}; told {dict(crowd.told)}, {dict(crowd.kept)}, {dict(crowd.problems)}")
+    assert not judgement.findings
+    assert (judgement.in_spool, judgement.rejected) == (0, 0)
+    assert judgement.accepted == judgement.sent
