@@ -56,7 +56,8 @@ check: $(VENV)/.dev ## Lint, types, lock and generated documents
 audit-checker: $(VENV)/.dev ## Let the checker of lost events judge seeded bugs and clean runs; half a minute
 	@$(BIN)/python -m tests.system.audit_checker
 
-torture: $(VENV)/.dev ## Kill workers and the supervisor KILLS times under load, with Kafka away most of the time; the checker judges.  500 take half an hour
+torture: $(VENV)/.dev ## Kill workers and the supervisor KILLS times under load, with Kafka away most of the time; and fill a small disk under the spool; the checker judges.  500 take half an hour
+	@$(BIN)/python -m tests.system.small_disk || test $$? -eq 2
 	@$(BIN)/python -m tests.system.torture --kills $(KILLS)
 
 format: $(VENV)/.dev ## Format the sources

@@ -99,6 +99,17 @@ def test_the_gateway_counts_what_it_accepts(durable: float, short: int) -> None:
     assert fired(of) == ({UNCOUNTED: short} if short else {})
 
 
+def test_what_is_answered_from_the_gateways_disk_is_counted_as_kept_and_shown_apart() -> None:
+    told, there = [fate(0), fate(1)], [record(0), record(1)]
+    of = observed([call(1.0)], told, there, before=series(syncs_durable=10.0), after=series(syncs_durable=11.0, syncs_spooled=1.0))
+    assert not fired(of)
+    shown = by_name(rows(of), "what")
+    assert shown["syncs accepted"].gateway == 2
+    assert shown["syncs answered from the gateway's disk (of the accepted)"].gateway == 1
+    beyond = observed([call(1.0)], told, there, before=series(syncs_durable=0.0), after=series(syncs_durable=1.0, syncs_spooled=2.0))
+    assert fired(beyond) == {COUNTED: 1}
+
+
 @pytest.mark.parametrize(("durable", "beyond"), [(1.0, 0), (3.0, 0), (4.0, 1), (6.0, 3)])
 def test_what_the_gateway_counts_is_in_kafka(durable: float, beyond: int) -> None:
     """Two events and a copy: a repeat is counted again and is a record of its own.  One that nobody was told of counts as well."""

@@ -297,3 +297,29 @@ def test_an_outage_is_told_and_neither_hidden_nor_hung() -> None:
     for status, is_met in ((503, True), (500, False), (NO_ANSWER, False), (202, False)):
         of = observed([call(27.0 + number / 100, status=status) for number in range(100)], scenario=load("kafka-outage", METRICS))
         assert row(Figures.of(of), bound).is_met is is_met
+
+
+def outages(*spans: tuple[float, float], what: str = "Kafka frozen") -> list[Mark]:
+    return [Mark(what, *span) for span in spans]
+
+
+def test_the_replay_is_measured_in_the_length_of_its_outage() -> None:
+    """10 s without Kafka, and nothing waits from 22 s on; then 4 s, and 2 s of replay."""
+    waits = [0.0] * 10 + [5.0] * 11 + [0.0] * 9 + [5.0] * 5 + [0.0] * 5
+    of = observed(samples=samples(40, spool_waits=waits), marks=outages((10.0, 20.0), (30.0, 34.0)) + outages((1.0, 2.0), what="worker killed"))
+    assert measured("spool.replay_share", of, (0.0, 25.0)) == pytest.approx(0.2)
+    assert measured("spool.replay_share", of) == pytest.approx(0.5)
+    assert measured("spool.waits_max", of) == 5
+    assert math.isnan(measured("spool.replay_share", of, (35.0, 40.0)))
+
+
+@pytest.mark.parametrize("waits", [5.0, math.nan])
+def test_a_replay_that_nobody_saw_end_meets_no_bound(waits: float) -> None:
+    of = observed(samples=samples(40, spool_waits=waits), marks=outages((10.0, 20.0)))
+    assert not row(Figures.of(of), Slo("spool.replay_share", at_most=100.0)).is_met
+
+
+def test_the_share_of_what_was_answered_from_the_disk() -> None:
+    of = observed(samples=samples(40, accepted_per_s=[100.0] * 40, spooled_per_s=[0.0] * 20 + [95.0] * 20))
+    assert measured("spool.accepted_share", of, (20.0, 40.0)) == pytest.approx(0.95)
+    assert measured("spool.accepted_share", of) == pytest.approx(0.475)

@@ -3,29 +3,22 @@
 Each fault comes twice, over one history that the checker judges in the end: while Kafka is there, and while it is away.
 """
 
-import asyncio
-import contextlib
-import os
-import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
-from random import Random
 from typing import Final
 
 import pytest
 import pytest_asyncio
 
 from devstack import Devstack, Topic
+from tests.system.crowd import killed_whole, more, sending
 from tests.system.faulty_disk import CONTROL, PROGRAM
 from tests.system.gateway import Gateway, records, serving
-from tests.system.history import History, found
+from tests.system.history import found
 from tests.system.judgement import judge
 from tests.system.load import drained, until
 from tests.system.remains import stopped
-from tests.system.torture import Crowd, Phone
 
-PHONES: Final = 8
-PER_S: Final = 60.0
 # So short a hedge that the spool is asked while Kafka is there.
 DELIVER: Final = {"timeout_ms": 2000, "stall_ms": 500, "connect_timeout_ms": 1000, "hedge_ms": 2}
 PROCESS: Final[dict[str, object]] = {"workers": 1, "drain_lag_s": 0.0}
@@ -44,37 +37,6 @@ async def breakable(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[D
     """A Kafka to pause.  Each test leaves it running."""
     async with Devstack(tmp_path_factory.mktemp("breakable"), redis=False, fast_stop=True) as running_stack:
         yield running_stack
-
-
-@contextlib.asynccontextmanager
-async def sending(gateway: Gateway, topic: str) -> AsyncIterator[Crowd]:
-    """Phones under way; in the end each has its last answer."""
-    phones = [Phone(topic, number) for number in range(PHONES)]
-    crowd = Crowd(gateway, History(), [*phones], PER_S, Random(1))
-    going_on = asyncio.create_task(crowd.run())
-    try:
-        yield crowd
-        crowd.is_ending = True
-        async with asyncio.timeout(60):
-            await going_on
-    finally:
-        going_on.cancel()
-        await asyncio.wait([going_on])
-
-
-async def more(count: Callable[[], int], added: int, what: str) -> None:
-    """Return when there are so many more than now."""
-    wanted = count() + added
-    await until(lambda: count() >= wanted, 30, what)
-
-
-async def killed(gateway: Gateway) -> None:
-    """All of it, at once."""
-    pids = [gateway.process.pid, *gateway.worker_pids()]
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
-    await gateway.process.wait()
-    await until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 30, "they are gone")
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -106,7 +68,7 @@ async def test_a_disk_that_fails_makes_no_answer_a_lie_and_is_used_again_when_it
             control.write_text(FAULTS[fault])
             await more(lambda: crowd.problems["not-durable"], 50, "refused")
             assert (crowd.problems - before).keys() == {"not-durable"}
-            await killed(gateway)
+            await killed_whole(gateway)
             control.unlink()
             await gateway.start()
             await more(lambda: crowd.kept["spool"], 50, "answered from the spool after the kill")
