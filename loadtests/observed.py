@@ -32,7 +32,10 @@ SAMPLED: Final = {
     "door_per_s": "people a second the door lets in",
     "door_reason": "index into gateway/metrics.py's sluicegate_room_reason",
     "consumer_lag": "sign-ups that wait downstream: as the consumer knows where it is ours, else as the gateway does; nan: unknown",
-    "accepted_per_s": "events made durable",
+    "accepted_per_s": "events made durable, in Kafka or on the gateway's disk",
+    "spooled_per_s": "of them, on its disk",
+    "spool_waits": "records there that wait for Kafka, all workers",
+    "replayed_per_s": "records that Kafka has from there",
     "refused_per_s": "requests answered 4xx or 503",
     "shed_per_s": "of them, for overload",
     "ack_p99_ms": "from admission to Kafka's acknowledgement, of this second",
@@ -71,6 +74,7 @@ class Observed(Struct, frozen=True):
     tries: int = 1
     is_ours: bool = True  # the gateway: started for this rehearsal, so that it counts nobody else's requests, and all of its own
     died: str = ""  # how the gateway stopped answering before the end
+    in_spool: int = 0  # records that still waited for Kafka when it was read: they were waited for, and in vain
 
 
 def total(series: Series, name: str, **labels: tuple[str, ...]) -> float:

@@ -37,7 +37,7 @@ from loadtests.faults import Faults
 from loadtests.generator import GeneratorError, sending
 from loadtests.judge import slo
 from loadtests.judge.verdict import judge
-from loadtests.observed import Observed, Series
+from loadtests.observed import Observed, Series, total
 from loadtests.progress import Bar
 from loadtests.recording import read
 from loadtests.result import Mark, Result, Verdict
@@ -48,6 +48,7 @@ from loadtests.target import Target, TargetError
 GRAVITY: Final = (Verdict.PASS, Verdict.MISSED, Verdict.GENERATOR, Verdict.BROKE, Verdict.LOST)
 TRIES: Final = 2  # the second one only where the generator could not keep up
 SETTLE_S: Final = 1.0  # after the last answer: what was answered `unknown` may still arrive
+SPOOL_S: Final = 60.0  # after that: what was answered from the gateway's disk may still be on its way
 OUT: Final = Path("var") / "rehearsals"
 BREAKAGES: Final = (DevstackError, GeneratorError, TargetError, kafka.KafkaError, ClientError, aiohttp.ClientError, OSError, ValueError)
 
@@ -202,6 +203,7 @@ class Rehearsal:
                 if hurting:
                     await hurting
                 await asyncio.sleep(SETTLE_S)
+                in_spool = await self._drained(samples)
                 sampling.cancel()
             ended_s = time.time() - sent.began_s
             after, died = await self._last_scrape(samples)
@@ -223,7 +225,15 @@ class Rehearsal:
             machine={"url": where.url} | {name: str(value) for name, value in machine.facts().items()},
             is_ours=where.stack is not None and not died,
             died=died,
+            in_spool=in_spool,
         )
+
+    async def _drained(self, samples: Sampler) -> int:
+        """Wait until no record waits for Kafka on the gateway's disk: how many do all the same when SPOOL_S is over."""
+        until_s = time.monotonic() + SPOOL_S
+        while (waits := total(samples.last, sampler.SPOOLED)) and time.monotonic() < until_s:
+            await asyncio.sleep(sampler.PERIOD_S)
+        return round(waits)
 
     async def _last_scrape(self, samples: Sampler) -> tuple[Series, str]:
         """Where nobody answers any more, the last one that did, and why: a gateway that died is judged, too."""

@@ -17,6 +17,7 @@ from loadtests.target import Target
 
 PERIOD_S: Final = 1.0
 REFUSED: Final = ("400", "401", "403", "413", "422", "429", "503")  # of a gateway that works: any other status is an error
+SPOOLED: Final = "sluicegate_spool_records"  # that wait for Kafka
 _PATIENCE_S: Final = 0.8
 _ACK: Final = "sluicegate_ack_seconds_bucket"
 
@@ -121,7 +122,10 @@ class Sampler:
             "door_per_s": gauge(now, "sluicegate_room_rate_per_second"),
             "door_reason": gauge(now, "sluicegate_room_reason"),
             "consumer_lag": gauge(now, "sluicegate_room_consumer_lag") if self._target.room else math.nan,
-            "accepted_per_s": grown("sluicegate_events_total", outcome=("durable",)),
+            "accepted_per_s": grown("sluicegate_events_total", outcome=("durable", "spooled")),
+            "spooled_per_s": grown("sluicegate_events_total", outcome=("spooled",)),
+            "spool_waits": total(now, SPOOLED),
+            "replayed_per_s": grown("sluicegate_spool_replayed_total"),
             "refused_per_s": grown("sluicegate_requests_total", status=REFUSED),
             "shed_per_s": grown("sluicegate_overload_refused_total"),
             "ack_p99_ms": ack_p99_ms(self._before, now),

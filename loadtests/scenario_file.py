@@ -19,7 +19,7 @@ from loadtests.scenario import WHOLE, Scenario, ScenarioError, Slo, Stream, expe
 
 SCENARIOS: Final = Path(__file__).parent / "scenarios"
 CALLS: Final = frozenset({"syncs", "signups", "tickets", "place", "passes", WHOLE})
-RESERVED: Final = CALLS | {"line", "door", "downstream", "gateway", "recovery"}
+RESERVED: Final = CALLS | {"line", "door", "downstream", "gateway", "recovery", "spool"}
 """What metrics begin with (slo.py): a stream of that name would be measured as something else."""
 
 ARRIVALS_MAX: Final = 20_000_000  # more than an hour of all that one core sends; their calls are a gigabyte

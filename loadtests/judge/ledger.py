@@ -9,6 +9,8 @@ and the gateway counts events by outcome.
     several copies  of one event id: at least once, recognisable.  Shown, never a fault
     two event ids   for one payload: consumers cannot tell that it is one.  A fault
 
+An event is durable in Kafka or on the gateway's disk ("spooled"), which has handed over what it holds when Kafka is read.
+
 The gateway's count of durable events may exceed what the generator was told, by answers that were lost on their way and
 by repeats; it may never fall short, not by one: an event is counted before it is answered, on a board that outlives the
 worker (DESIGN 11), so who heard 202 was counted.  Hence >= and no slack.  Of a gateway that is not ours the count is shown
@@ -38,6 +40,7 @@ TOPICS: Final = (("syncs", "sync", Call.SYNCS), ("signups", "sign-up", Call.SIGN
 _TOPIC_OF: Final[dict[Kind, int]] = {"sync": 0, "forger": 0, "applicant": 1, "stranger": 1}
 _GRAVEST: Final = (Fate.ACCEPTED, Fate.UNKNOWN, Fate.REFUSED, Fate.INVALID)  # of several fates of one payload this one is true
 _EVENTS: Final = "sluicegate_events_total"
+_KEPT: Final = ("durable", "spooled")
 
 
 @dataclass(frozen=True)
@@ -202,7 +205,7 @@ def _unsent(observed: Observed, of: Payloads) -> Check:
 def _miscounted(observed: Observed, of: Payloads) -> Iterator[Check]:
     """The gateway's count against both other ledgers, where it counts for nobody else."""
     label, one, _ = TOPICS[of.topic]
-    durable, accepted = counted(observed, _EVENTS, topic=(label,), outcome=("durable",)), len(of.told(Fate.ACCEPTED))
+    durable, accepted = counted(observed, _EVENTS, topic=(label,), outcome=_KEPT), len(of.told(Fate.ACCEPTED))
     if durable is not None:
         short = max(0, accepted - durable)
         evidence = [f"{accepted:,} were accepted, the gateway counted {durable:,} durable"] if short else []
@@ -256,13 +259,15 @@ def _topic_rows(observed: Observed, of: Payloads, label: str, many: str) -> Iter
 
     yield LedgerRow(f"{many} sent", len(of.keys), None, None)
     for what, fate, outcomes in (
-        ("accepted", Fate.ACCEPTED, ("durable",)),
+        ("accepted", Fate.ACCEPTED, _KEPT),
         ("refused", Fate.REFUSED, ("refused", "withdrawn", "limited", "shed")),
         ("invalid", Fate.INVALID, ("invalid",)),
         ("unknown, which may be in Kafka or not", Fate.UNKNOWN, ("unknown",)),
     ):
         keys = of.told(fate)
         yield LedgerRow(f"{many} {what}", len(keys), events(*outcomes), of.count_stored(keys))
+    if spooled := events("spooled"):
+        yield LedgerRow(f"{many} answered from the gateway's disk (of the accepted)", None, spooled, None)
     unknown = of.told(Fate.UNKNOWN)
     never = unknown[~is_among(unknown >> 8, of.answered)]
     yield LedgerRow(f"{many} never answered (of the unknown)", len(never), None, of.count_stored(never))

@@ -8,6 +8,7 @@ What there is nothing to measure of is nan, and nan meets no bound.
     <stream>.<stat> the same of what a stream's people send (scenario_file.of_streams)
     line.*          of people: how long, how fair
     door.*          of passes: how many, and never too many
+    spool.*         of what the gateway keeps on its disk while Kafka is away
     downstream.*, gateway.*, recovery.s
 """
 
@@ -33,6 +34,7 @@ from loadtests.scenario import Scenario, Slo
 
 RECOVERED_SHARE: Final = 0.99
 RECOVERED_FOR_S: Final = 3.0
+OUTAGES: Final = frozenset({"Kafka frozen", "Kafka killed"})  # what a mark says of them
 _ARE_SERVED: Final = frozenset({"applicant", "sync"})  # kinds whose arrivals a healthy gateway accepts
 
 
@@ -76,7 +78,7 @@ class Metric(NamedTuple):
     """One of the catalogue."""
 
     says: str
-    unit: str  # "ms", "s", "%" (measured as a share), "/s", "people", "sign-ups", "" (a ratio)
+    unit: str  # "ms", "s", "%" (measured as a share), "/s", "people", "sign-ups", "records", "" (a ratio)
     measure: Measure
 
 
@@ -248,6 +250,24 @@ def recovery_s(figures: Figures, span: Span) -> float:
     return math.nan
 
 
+def spooled_share(figures: Figures, span: Span) -> float:
+    """The gateway's own counts."""
+    of = figures.observed.samples
+    kept = samples.total(of, "accepted_per_s", span)
+    return samples.total(of, "spooled_per_s", span) / kept if kept else math.nan
+
+
+def replay_share(figures: Figures, span: Span) -> float:
+    """Of the worst outage of Kafka that ended in the span; nan: there was none, or its replay did not come to its end."""
+    shares = []
+    at_s, waits = samples.column(figures.observed.samples, "at_s"), samples.column(figures.observed.samples, "spool_waits")
+    for mark in figures.observed.marks:
+        if mark.what in OUTAGES and span[0] <= mark.to_s < span[1]:
+            empty = at_s[(at_s >= mark.to_s) & (waits == 0)]
+            shares.append((float(empty[0]) - mark.to_s) / (mark.to_s - mark.from_s) if len(empty) else math.nan)
+    return max(shares, key=lambda share: math.inf if math.isnan(share) else share, default=math.nan)
+
+
 def _sampled(measure: Callable[[samples.Columns, str, Span], float], name: str, figures: Figures, span: Span) -> float:
     return measure(figures.observed.samples, name, span)
 
@@ -262,6 +282,9 @@ CATALOGUE: Final[dict[str, Metric]] = {
         "how late the worst worker's event loop ran, 99 of 100 seconds at most", "ms", partial(_sampled, partial(samples.share, of=0.99), "loop_lag_ms")
     ),
     "gateway.shed_share": Metric("requests refused for overload, of all that were sent", "%", _shed_share),
+    "spool.accepted_share": Metric("events answered from the gateway's disk, of all that were accepted", "%", spooled_share),
+    "spool.replay_share": Metric("from the end of Kafka's outage until nothing waits on the gateway's disk, of how long the outage was", "%", replay_share),
+    "spool.waits_max": Metric("records that waited on the gateway's disk, at most", "records", partial(_sampled, samples.most, "spool_waits")),
     "recovery.s": Metric("from the end of the last fault until arrivals are accepted again, for three seconds", "s", recovery_s),
 }
 METRICS: Final = frozenset(CATALOGUE)

@@ -83,6 +83,8 @@ def _verdict(broken: Sequence[str], checks: Sequence[Check], fared: Honesty, *, 
 def _reasons(observed: Observed, broken: Sequence[str], checks: Sequence[Check], fared: Honesty, rows: Sequence[SloRow]) -> Iterator[str]:
     yield from broken
     yield from (found_in_words(check) for check in checks if check.count)
+    if observed.in_spool:
+        yield f"{observed.in_spool:,} records still waited on the gateway's disk when Kafka was read"
     if observed.died:
         yield f"The gateway did not answer at the end: {observed.died}"
     yield from (_sentence(problem) for problem in fared.problems)

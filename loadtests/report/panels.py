@@ -44,6 +44,7 @@ LABELS: Final = {
     "downstream_could": "could have consumed",
     "downstream_per_s": "consumed",
     "consumer_lag": "sign-ups not consumed",
+    "spool_waits": "on the gateway's disk",
     "gateway_cpu": "gateway, all processes",
     "worker_cpu": "busiest worker",
     "redis_cpu": "Redis",
@@ -75,6 +76,7 @@ PANELS: Final = (
     Panel("Answers", "per second", ("accepted", "refused", "errors", "unanswered", "shed_per_s")),
     Panel("Downstream", "sign-ups per second", ("downstream_could", "downstream_per_s")),
     Panel("Waiting for downstream", "sign-ups", ("consumer_lag",)),
+    Panel("Waiting for Kafka", "records", ("spool_waits",)),
 )
 CORES: Final = Panel("Processors", "cores in use", ("worker_cpu", "redis_cpu", "kafka_cpu", "generator_cpu"))
 
