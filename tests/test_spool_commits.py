@@ -3,6 +3,9 @@
 import asyncio
 import errno
 import os
+from collections.abc import Callable
+from typing import TypeVar
+from unittest.mock import patch
 
 import pytest
 
@@ -12,6 +15,8 @@ from gateway.spool_commits import PROBE_S
 from tests.fakes import in_virtual_time
 from tests.simulated_disk import SimulatedDisk
 from tests.spools import HOME, MANY, SETTINGS, fail, names, opened, segments, some
+
+T = TypeVar("T")
 
 
 def syncs(disk: SimulatedDisk) -> int:
@@ -138,3 +143,28 @@ async def test_a_full_disk_opens_again_when_a_segment_has_room() -> None:
     disk.free = SETTINGS.segment_bytes
     await asyncio.sleep(2 * PROBE_S)
     assert spool.reason == "ok"
+
+
+@in_virtual_time
+async def test_what_is_taken_over_while_a_segment_is_made_has_none_of_its_sequences() -> None:
+    """Else what is appended to the new segment later is taken for what was adopted, and settled with it."""
+    disk = SimulatedDisk()
+    await (await opened(disk, "1")).append("syncs", 0, some(0, 3))
+    spool = await opened(disk)
+
+    async def slow(work: Callable[[], T]) -> T:
+        done = work()
+        await asyncio.sleep(1)
+        return done
+
+    with patch.object(disk, "run", slow):
+        spool._commits.roll()
+        await asyncio.sleep(0)
+    assert await spool.adopt(HOME.parent / "1")
+    await asyncio.sleep(2)
+    await spool.append("syncs", 0, some(3, 1))
+    for name in ("e0", "e1", "e2", "e3"):
+        (sequence, record), *_ = await spool.read("syncs", 0, MANY)
+        assert record.event_id == name
+        spool.settle(range(sequence, sequence + 1))
+    assert spool.waiting() == {}
