@@ -13,7 +13,7 @@ SCENARIO ?= smoke
 SIMULATE ?= --people 1000000
 KILLS ?= 500
 
-.PHONY: help run test test-pages test-alerts test-deploy check audit-checker torture rehearse rehearse-at rehearse-all capacity simulate format bench bench-take bench-limits bench-overload bench-room bench-line bench-screen bench-arrivals bench-scrape bench-spool crash-matrix docs lock clean
+.PHONY: help run test test-pages test-alerts test-deploy check audit-checker torture rehearse rehearse-at rehearse-all capacity simulate format bench bench-take bench-limits bench-overload bench-room bench-line bench-screen bench-arrivals bench-scrape bench-spool bench-outage crash-matrix docs lock clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -53,7 +53,7 @@ check: $(VENV)/.dev ## Lint, types, lock and generated documents
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-audit-checker: $(VENV)/.dev ## Let the checker of lost events judge seeded bugs and clean runs; half a minute
+audit-checker: $(VENV)/.dev ## Let the checker of lost events judge seeded bugs and clean runs, of a model and of the code; a few minutes
 	@$(BIN)/python -m tests.system.audit_checker
 
 torture: $(VENV)/.dev ## Kill workers and the supervisor KILLS times under load, with Kafka away most of the time; and fill a small disk under the spool; the checker judges.  500 take half an hour
@@ -108,6 +108,9 @@ bench-scrape: $(VENV)/.dev ## Measure a scrape of eight workers beside prometheu
 
 bench-spool: $(VENV)/.dev ## Measure the spool on this disk: appends, how soon a gigabyte of backlog serves, a day of it replayed, all spooled beside all to Kafka; five minutes
 	@$(BIN)/python -m benchmarks.bench_spool $(BENCH)
+
+bench-outage: $(VENV)/.dev ## Measure a minute without Kafka under load, then Kafka killed: acceptance, replay, latency; four minutes
+	@$(BIN)/python -m benchmarks.bench_outage $(BENCH)
 
 crash-matrix: $(VENV)/.dev ## Recover the spool from every crash of 1,000 random workloads; about twenty minutes
 	@$(BIN)/python -m tests.crash_matrix --workloads 1000 $(MATRIX)

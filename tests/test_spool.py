@@ -113,6 +113,22 @@ async def test_beside_one_that_still_drains_it_is_open_and_adopts_what_that_one_
 
 
 @in_virtual_time
+async def test_what_kafka_refuses_beside_one_that_still_drains_stays_where_it_is() -> None:
+    """Both would keep it in the directory of the seat, and only one at a time may."""
+    disk, (home, spare) = SimulatedDisk(), [HOME.parent / name for name in ("0", "2")]
+    draining, ours = (DiskSpool(SETTINGS, home, [bytes(32)], FakeClock().clock, disk, reserved_for="signups", spares=[spare]) for _ in range(2))
+    for number, spool in enumerate((draining, ours)):
+        await spool.open()
+        [record] = some(number, 1)
+        sequences = await spool.append("syncs", 0, [record])
+        spool.reject("syncs", 0, sequences.start, record)
+        await spool._idle()
+    assert [(spool.records_rejected, spool.records_aside) for spool in (draining, ours)] == [(1, 0), (0, 1)]
+    await draining.close()
+    await ours.close()
+
+
+@in_virtual_time
 async def test_what_it_has_not_looked_into_itself_yet_adopts_nothing() -> None:
     """The sequences of what it adopts would be those of its own."""
     disk = SimulatedDisk()

@@ -111,6 +111,9 @@ class FaultyDisk:
     def names(self, directory: Path) -> list[str]:
         return self._disk.names(directory)
 
+    def size(self, path: Path) -> int:
+        return self._disk.size(path)
+
     def make_directory(self, path: Path) -> None:
         self._disk.make_directory(path)
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from loadtests.recording import NO_ANSWER
-from tests.system.faulty_delivery import Bug, Request, Worker
+from tests.system.faulty_delivery import Request, Worker
+from tests.system.faulty_spool import Bug
 from tests.system.history import Event, History, Send
 from tests.system.judgement import Judgement, judge
 from tests.system.outbox import Outbox
