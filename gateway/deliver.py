@@ -254,10 +254,14 @@ class Deliverer:
 
     async def stop(self) -> None:
         """End all loops and close the producer.  What was not acknowledged has been told so."""
-        tasks = [*self._watchers, *self._serving.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        tasks = {*self._watchers, *self._serving.values()}
+        while tasks:
+            for task in tasks:
+                task.cancel()
+            # Asked again and again: who closes the Kafka client just then has his cancellation swallowed by it.
+            done, tasks = await asyncio.wait(tasks, timeout=_TICK_S)
+            for task in done:
+                task.cancelled() or task.exception()  # looked at; `failed` has told it
         self._connected.clear()  # appends may still answer: nothing departs for them
         if self._departure is not None:
             self._departure.cancel()

@@ -5,8 +5,8 @@ sleeps are the script's own instants, never a guess how long something takes.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from itertools import pairwise
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from gateway.core.event import Record
 from gateway.core.light import REASONS
 from gateway.core.receipt import Outcome
 from gateway.deliver import Deliverer
-from gateway.errors import ConfigError
+from gateway.errors import BrokerAway, ConfigError
 from gateway.kafka import Topic, key_hash
 from tests.fakes import FakeBroker, VirtualLoop, count, in_virtual_time, new_slot
 from tests.records import made, stored
@@ -744,3 +744,27 @@ def check(w: World, requests: Sequence[tuple[Sequence[Record], float, Sequence[O
 def test_the_defaults_are_those_these_scripts_speak_of() -> None:
     defaults = msgspec.structs.asdict(Deliver())
     assert (defaults["timeout_ms"], defaults["stall_ms"], defaults["linger_ms"]) == (5_000, 1_000, 2.0)
+
+
+class _Deaf(FakeBroker):
+    """Its second contact swallows a cancellation, as the Kafka client's close() does."""
+
+    async def connect(self) -> Mapping[str, Topic]:
+        self.connects += 1
+        if self.connects == 2:
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+        raise BrokerAway("nobody there")
+
+
+@in_virtual_time
+async def test_it_stops_though_the_client_swallows_a_cancellation() -> None:
+    loop, broker = asyncio.get_running_loop(), _Deaf(SYNCS, SIGNUPS)
+    assert isinstance(loop, VirtualLoop)
+    deliverer = Deliverer(Deliver(), broker, loop.clock, new_slot())
+    await deliverer.start(is_strict=False)
+    while broker.connects < 2:
+        await asyncio.sleep(TICK_S)
+    async with asyncio.timeout(1):
+        await deliverer.stop()
+    assert broker.is_closed
