@@ -31,6 +31,8 @@ from gateway.spool_store import Spool
 _ASK_AGAIN_S: Final = 1.0
 _READ_BYTES: Final = 16_777_216  # of all lanes together: a backlog is read in as much memory, however long it is
 _READ_BYTES_MIN: Final = 16_384
+# Of one batch: some milliseconds' work for the disk's thread and then for the loop, which live requests wait for.
+_READ_BYTES_MAX: Final = 65_536
 
 
 class Copies:
@@ -120,7 +122,7 @@ class Copies:
 
     async def read(self, lane: Lane, lanes: int) -> list[tuple[int, Record]]:
         """The oldest of them; empty where there are none, or none that can be read now.  Args: lanes: how many share the memory for this."""
-        return await self._spool.read(lane.topic, lane.partition, min(lane.batch_bytes_max, max(_READ_BYTES // lanes, _READ_BYTES_MIN)))
+        return await self._spool.read(lane.topic, lane.partition, min(lane.batch_bytes_max, _READ_BYTES_MAX, max(_READ_BYTES // lanes, _READ_BYTES_MIN)))
 
     def replayed(self, records: int) -> None:
         """Kafka has so many more from the spool."""

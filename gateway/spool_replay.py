@@ -7,6 +7,9 @@ however long the backlog.
     the disk does not give it                  asked again, a few times; what is still not given then is put aside
     for want of descriptors or memory          nothing can be read just now: that says nothing of the disk
 
+One lane reads at a time, and rests for as long as that took: the disk's thread is the commits', too, and what it does
+with a frame is work that the loop waits for.  Live requests have half of both, however long the backlog.
+
 What is put aside blocks nobody: it stays in its segment, and the next start looks at it once more.  Until then its
 lane waits, for what stands behind it may not be sent before it.
 """
@@ -44,13 +47,14 @@ class Replay:
     def __init__(self, disk: Disk, books: Books) -> None:
         self._disk = disk
         self._books = books
+        self._reading = asyncio.Lock()
         self._worn: set[Path] = set()  # segments of which something was put aside for that: the rest is asked for once
 
     async def read(self, lane: Lane, batch_bytes_max: int) -> list[tuple[int, Record]]:
         """As gateway.spool_store.Spool has it."""
         tries = 0
-        while spots := self._picked(lane, batch_bytes_max):
-            found, unread = self._sorted(spots, await self._disk.run(partial(_read, spots)))
+        while (of := await self._in_turn(lane, batch_bytes_max)) is not None:
+            found, unread = self._sorted(*of)
             if found:
                 return _fitting(found, batch_bytes_max)
             if unread is None:
@@ -64,6 +68,18 @@ class Replay:
             else:
                 self._leave(unread)
         return []
+
+    async def _in_turn(self, lane: Lane, bytes_wanted: int) -> tuple[list[Spot], list[Opened | OSError | None]] | None:
+        """A lane's oldest frames and what was read of each; None where nothing waits."""
+        async with self._reading:
+            spots = self._picked(lane, bytes_wanted)
+            if not spots:
+                return None
+            clock = asyncio.get_running_loop().time
+            began_s = clock()
+            read = await self._disk.run(partial(_read, spots))
+            await asyncio.sleep(clock() - began_s)
+        return spots, read
 
     def _picked(self, lane: Lane, bytes_wanted: int) -> list[Spot]:
         spots, picked_bytes = [], 0

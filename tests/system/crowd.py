@@ -94,10 +94,11 @@ class Crowd:
     def __init__(self, gateway: Gateway, history: History, clients: list[Client], per_s: float, dice: Random) -> None:
         self._gateway, self.history, self._dice = gateway, history, dice
         self._clients = clients
-        self._pause_s = len(clients) / per_s
+        self.per_s = per_s
         self.told = Counter[int]()
         self.problems = Counter[str]()  # codes of all that was refused
         self.kept = Counter[str]()  # "durability" of all that was accepted
+        self.took = list[tuple[float, float]]()  # of each request that was accepted: when it was sent, and how long that took
         self.is_ending = False
 
     async def run(self) -> None:
@@ -116,11 +117,13 @@ class Crowd:
             retry_after = await self._ask(connections, client.path, headers, pending[0], send)
             client.heard(send)
             self.told[send.status] += 1
-            pause_s = self._pause_s if send.status == 202 else min(retry_after or _BACK_S, _BACK_S)
+            pause_s = len(self._clients) / self.per_s if send.status == 202 else min(retry_after or _BACK_S, _BACK_S)
             await asyncio.sleep(pause_s * self._dice.uniform(0.5, 1.5))
 
     async def _ask(self, connections: aiohttp.ClientSession, path: str, headers: Mapping[str, str], body: Mapping[str, Any], send: Send) -> float:
         """Returns Retry-After; 0 where there was none."""
+        clock = asyncio.get_running_loop().time
+        sent_s = clock()
         try:
             async with connections.post(f"{self._gateway.public}{path}", headers=headers, data=json.dumps(body)) as answer:
                 said = await answer.read()
@@ -131,6 +134,7 @@ class Crowd:
         told = json.loads(said)
         if answer.status == 202:
             self.kept[told["durability"]] += 1
+            self.took.append((sent_s, clock() - sent_s))
         else:
             self.problems[told["code"]] += 1
         return float(answer.headers.get("Retry-After", 0))
