@@ -140,7 +140,7 @@ def sequences_reused() -> Seeded:
 
     def forgetful(self: Segments, *arguments: Any, **named: Any) -> Recovered:
         found = recover(self, *arguments, **named)
-        return found._replace(next_sequence=max((held.part.end for held in found.held), default=1) - 1)
+        return found._replace(next_sequence=max([held.part.end - 1 for held in found.held] + [0]))
 
     return patch.object(Segments, "recover", forgetful)
 

@@ -155,8 +155,9 @@ class Life:
         if not self.deliverer.is_open("syncs"):
             return 503, b'{"outcome":"none"}'
         records = self._forge.syncs(user.encode(), tuple(DEVICE.values()), msgspec.convert(samples, list[Sample]), received_us)  # type: ignore[arg-type]
-        outcomes = await self.deliverer.deliver("syncs", records, None)
-        told = receipt([Line(None, sample["seq"], number) for number, sample in enumerate(samples)], outcomes)  # type: ignore[arg-type]
+        settled = await self.deliverer.deliver("syncs", records, None)
+        lines = [Line(None, int(str(sample["seq"])), number) for number, sample in enumerate(samples)]
+        told = receipt(lines, settled.outcomes)
         return told.status, msgspec.json.encode(told)
 
     @property
@@ -225,7 +226,9 @@ class RealMachine:
         seats = [asyncio.create_task(self._keep_seat(seat)) for seat in range(SEATS)]
         phones = [asyncio.create_task(RealPhone(self, f"u{number}").live()) for number in range(PHONES)]
         await self._break_things()
-        await asyncio.wait(phones, timeout=END_S)
+        ended, _ = await asyncio.wait(phones, timeout=END_S)
+        for phone in ended:
+            phone.result()  # one that fell over is told here
         await self._until_drained()
         for seat in seats:
             seat.cancel()
