@@ -238,9 +238,11 @@ class RealMachine:
         return judge(self.history, kafka, *await self._left())
 
     async def _until_drained(self) -> None:
-        for _ in range(200):
-            if not any(life.spool.waiting() for life in self.serving()):
-                return
+        """Until everybody serves and nothing has waited for as long as an adoption may take to be tried again."""
+        quiet = 0
+        while quiet < 20 and self.now_s < FAULTS_S + 2 * END_S:
+            serving = self.serving()
+            quiet = quiet + 1 if len(serving) == SEATS and not any(life.spool.waiting() for life in serving) else 0
             await asyncio.sleep(0.1)
 
     def _stored(self, topic: str) -> list[Found]:
