@@ -9,14 +9,20 @@ tests/simulated_disk.py is the other one: it forgets, in every way it may, what 
 """
 
 import asyncio
+import errno
 import fcntl
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 T = TypeVar("T")
+
+# Before a disk is asked again.  A bus that is reset answers within a second or two.
+PAUSES_S: Final = (0.1, 0.5, 1.0)
+# What fails with these says nothing of the disk.
+NOT_THE_DISKS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 
 
 class File(Protocol):

@@ -14,7 +14,8 @@ What a kill or a power cut can leave, and what recovery does about it, in this o
     1  a file of our name that is empty or has half a header: the name says as much, and it has no frames
     2  a segment with a torn tail: core/record.py finds its good frames; the tail stays and is not read again
     3  a segment with damage in the middle: the frames before and behind it count, what is damaged is counted
-    4  blocks that cannot be read: they are read as zeros, so it is 3
+    4  blocks that cannot be read, after they were asked for again: they are read as zeros, so it is 3, at the end too;
+       when the segment is done with they are asked for once more, and what is in them then comes late
     5  a segment whose removal was not yet durable: its records are sent again, which their ids give away
     6  a file of another name: left alone; so are segments that had damage and are kept for a person, `.damaged`
     7  then a new segment, behind every sequence that may have been given; only now may an older one be removed,
@@ -26,9 +27,9 @@ A second recovery finds the same, and one empty segment more that goes with the 
 import errno
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
-from itertools import pairwise
+from itertools import compress
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar, cast
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -38,14 +39,16 @@ from gateway.core import record as form
 from gateway.core.backlog import Backlog, Lane
 from gateway.core.event import Record
 from gateway.core.part import Part, Rows
-from gateway.disk import Disk, File
+from gateway.disk import PAUSES_S, Disk, File
 from gateway.errors import ConfigError
+from gateway.spool_blocks import Blocks
+
+T = TypeVar("T")
 
 _SUFFIX: Final = ".spool"
 _DAMAGED_SUFFIX: Final = ".damaged"
 # Four segments of the default size: a disk that damages more is not read by hand, and these bytes drain by themselves never.
 DAMAGED_BYTES_MAX: Final = 256 << 20
-_BLOCK_BYTES: Final = 4096  # what a disk reads at a time: beside an unreadable one the others are read
 
 
 class Cipher:
@@ -74,7 +77,9 @@ class Held:
         self.segment = segment
         self.cipher = Cipher(form.segment_key(segments.secrets[segment.key_id], segment.salt))
         self.part = Part(first, self)
-        self.is_damaged = False  # it has frames that were damaged when it was found
+        self.is_damaged = False  # it has frames that were damaged, or not given, when it was found
+        self.is_unread = False  # the disk did not give all of it
+        self.known = frozenset[int]()  # the places of its frames that joined before it was looked at again
 
     @property
     def path(self) -> Path:
@@ -147,10 +152,10 @@ class Segments:
 
     def recover(self, backlog: Backlog) -> Recovered:
         """All of `recovering` at once."""
-        return next(found for found in self.recovering(backlog) if found is not None)
+        return next(found for found in self.recovering(backlog) if isinstance(found, Recovered))
 
-    def recovering(self, backlog: Backlog) -> Iterator[Recovered | None]:
-        """Find every good frame, step by step: None while there is more to read.  The segments found are not in the backlog yet.
+    def recovering(self, backlog: Backlog) -> Iterator[Recovered | float]:
+        """Find every good frame, step by step: seconds to wait while there is more to read.  The segments found are not in the backlog yet.
 
         Args: backlog: whose lanes' numbers are used.
 
@@ -159,21 +164,18 @@ class Segments:
         """
         held: list[Held] = []
         end = next_sequence = set_aside = torn_bytes = frames = 0
+        pauses = iter(PAUSES_S)  # for all of them: a disk that gives nothing is not waited for a segment at a time
         for name in sorted(name for name in self._disk.names(self.directory) if name.endswith(_SUFFIX)):
             try:
-                file = self._disk.open(self.directory / name)
+                found = yield from self._asked(name, end, backlog, pauses)
             except OSError as exc:
                 # It may come back, and with it whatever was given in it.
                 logs.error("a segment of the spool cannot be opened", name=name, reason=exc.strerror)
                 next_sequence, set_aside = max(next_sequence, _after(name)), set_aside + 1
                 continue
-            try:
-                one = self._known(name, file, end)
-                if one is None:
-                    continue
-                gaps = yield from _fill(one, file, backlog)
-            finally:
-                _close(file)
+            if found is None:
+                continue
+            one, gaps = found
             held.append(one)
             end, frames = one.part.end, frames + one.part.frames
             one.part.pack()
@@ -183,8 +185,48 @@ class Segments:
             logs.info("a spool was recovered", directory=self.directory.name, frames=frames, set_aside=set_aside, torn_bytes=torn_bytes)
         yield Recovered(held, max(next_sequence, end), frames, set_aside, torn_bytes)
 
-    def _known(self, name: str, file: File, first: int) -> Held | None:
-        segment = form.read_segment(name, _readable(file, 0, form.HEADER_BYTES))
+    def again(self, held: Held, backlog: Backlog) -> Recovered | None:
+        """Look once more at a segment that the disk did not give all of: the same with the frames alone that were not found before; None where there are none."""
+        known = held.known | frozenset(held.part.index.places)
+        try:
+            found = _end(self._found(held.name, 0, backlog, known))
+        except OSError as exc:
+            logs.warning("a segment of the spool cannot be read", name=held.name, reason=exc.strerror)
+            return None
+        if found is None:
+            return None
+        one, _ = found
+        one.known, held.is_damaged = known, one.is_damaged
+        return Recovered([one], one.part.end, one.part.frames, 0, 0) if one.part.frames else None
+
+    def _asked(self, name: str, first: int, backlog: Backlog, pauses: Iterator[float]) -> Generator[float, None, "tuple[Held, _Gaps] | None"]:
+        """One segment; what of it the disk does not give is asked for again while there are pauses left."""
+        while True:
+            found = yield from self._found(name, first, backlog)
+            if found is None or not found[0].is_unread or (pause := next(pauses, None)) is None:
+                return found
+            yield pause
+
+    def _found(self, name: str, first: int, backlog: Backlog, known: frozenset[int] = frozenset()) -> Generator[float, None, "tuple[Held, _Gaps] | None"]:
+        """One segment as the disk gives it now; None for a file that is none.
+
+        Args: first: none of its sequences is lower in this process; known: the places of frames that are left out.
+        """
+        file = self._disk.open(self.directory / name)
+        try:
+            blocks = Blocks(file)
+            one = self._known(name, blocks, first)
+            if one is None:
+                return None
+            gaps = yield from _fill(one, file.size(), blocks, backlog, known)
+        finally:
+            _close(file)
+        if blocks.reason:
+            logs.warning("blocks of the spool cannot be read", name=name, reason=blocks.reason)
+        return one, gaps
+
+    def _known(self, name: str, blocks: Blocks, first: int) -> Held | None:
+        segment = form.read_segment(name, blocks.read(0, form.HEADER_BYTES))
         if segment is None:
             logs.warning("a file in the spool is none of its own, and left alone", name=name)
             return None
@@ -263,7 +305,7 @@ class Segments:
         read: list[Opened | OSError | None] = []
         try:
             for place, length_max in places:
-                read.append(_opened(held, file.read(place, length_max), place))
+                read.append(_opened(held, _frame_bytes(held, file, place, length_max), place))
         except OSError as exc:
             read.append(exc)
         finally:
@@ -298,40 +340,59 @@ class _Gaps(NamedTuple):
     next_sequence: int  # on disk: none that was given in this segment is this or higher
 
 
-def _fill(held: Held, file: File, backlog: Backlog) -> Generator[None, None, _Gaps]:
+def _fill(held: Held, size: int, blocks: Blocks, backlog: Backlog, known: frozenset[int]) -> Generator[float, None, _Gaps]:
     """Put a segment's frames into its part, and count what is between and behind them; a step is what is read at once."""
     part, shift = held.part, held.part.first - held.segment.first
-    part.size = max(file.size(), form.HEADER_BYTES)
+    part.size = max(size, form.HEADER_BYTES)
     set_aside = torn = torn_bytes = 0
     next_sequence = held.segment.first
     numbers: dict[bytes, int] = {}
-    for found in form.recover(lambda offset, size: _readable(file, offset, size), part.size, held.segment):
+    for found in form.recover(blocks.read, part.size, held.segment):
         if isinstance(found, form.Gap):
-            torn, torn_bytes = torn + 1, torn_bytes + found.length
+            if blocks.lacks(found.place, found.length):
+                set_aside += 1
+            else:
+                torn, torn_bytes = torn + 1, torn_bytes + found.length
             next_sequence = max(next_sequence, found.next_sequence)
             continue
         set_aside, torn, torn_bytes = set_aside + torn, 0, 0
+        next_sequence = found.firsts[-1] + found.records[-1]
+        if known:
+            found = _without(found, known)  # noqa: PLW2901 - of no use with them
         for lane in set(found.lanes) - numbers.keys():
             numbers[lane] = backlog.number(form.lane_of(lane))
         lanes = [numbers[lane] for lane in found.lanes]
-        part.put(Rows([first + shift for first in found.firsts], found.records, lanes, found.places, found.oldest_ms))
-        next_sequence = found.firsts[-1] + found.records[-1]
-        yield
-    held.is_damaged = set_aside > 0
+        if found.places:
+            part.put(Rows([first + shift for first in found.firsts], found.records, lanes, found.places, found.oldest_ms))
+        yield 0.0
+    held.is_damaged, held.is_unread = set_aside > 0, bool(blocks.reason)
     return _Gaps(set_aside, torn_bytes, next_sequence)
 
 
-def _readable(file: File, offset: int, size: int) -> bytes:
-    """So many bytes; zeros in place of blocks that the disk does not give, and of those that are not there."""
+def _without(run: form.Run, known: frozenset[int]) -> form.Run:
+    new = [place not in known for place in run.places]
+    places, firsts, records, oldest_ms = ([*compress(column, new)] for column in (run.places, run.firsts, run.records, run.oldest_ms))
+    return form.Run(places, firsts, records, [*compress(run.lanes, new)], oldest_ms, run.end)
+
+
+def _end(steps: Generator[float, None, T]) -> T:
+    """What it returns."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            return cast("T", stop.value)
+
+
+def _frame_bytes(held: Held, file: File, place: int, length_max: int) -> bytes:
     try:
-        return file.read(offset, size).ljust(size, b"\0")
-    except OSError as exc:
-        end = offset + size
-        cuts = [offset, *range(offset - offset % _BLOCK_BYTES + _BLOCK_BYTES, end, _BLOCK_BYTES), end]
-        if len(cuts) == 2:
-            logs.warning("a block of the spool cannot be read", reason=exc.strerror)
-            return bytes(size)
-    return b"".join(_readable(file, start, stop - start) for start, stop in pairwise(cuts))
+        return file.read(place, length_max)
+    except OSError:
+        # Up to the next frame that was found is as long as it may be: what cannot be read may stand behind it.
+        length = form.frame_length(Blocks(file).read(place, min(length_max, form.HEAD_BYTES_MAX)), held.segment.salt)
+        if length is None or length >= length_max:
+            raise
+    return file.read(place, length)
 
 
 def _opened(held: Held, content: bytes, place: int) -> Opened | None:

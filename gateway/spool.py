@@ -39,6 +39,7 @@ from gateway.segments import Group, Recovered, Segments
 from gateway.spool_books import Books
 from gateway.spool_commits import Commits
 from gateway.spool_id import Ids
+from gateway.spool_recovery import recovered
 from gateway.spool_replay import Replay
 from gateway.spool_store import Reason
 from gateway.spool_sweep import Sweep
@@ -82,6 +83,7 @@ class DiskSpool:
         self._sweep = Sweep(disk, self._books, self._tasks)
         self._ids = Ids(disk, self._log, random)
         self._commits = Commits(settings, disk, self._log, self._ids, self._books, self._sweep, self._tasks, self._found)
+        self._sweep.on_late = self._joined
         self._replay = Replay(disk, self._books)
         self.records_rejected = 0
         self.on_found: Callable[[], object] = lambda: None
@@ -173,6 +175,10 @@ class DiskSpool:
     def _found(self) -> None:
         self.on_found()  # as it is by now
 
+    def _joined(self) -> None:
+        self._commits.roll_next()  # what is appended later stands behind them, in a segment of its own
+        self.on_found()
+
     def _broke(self) -> None:
         self._commits.broke()
 
@@ -249,11 +255,8 @@ class DiskSpool:
         """
         if not await self._disk.run(partial(self._locked, segments)):
             return None, 0
-        steps = segments.recovering(self._books.backlog)
-        found: Recovered | None = None
         try:
-            while found is None:
-                found = await self._disk.run(partial(next, steps))
+            found = await recovered(self._disk, segments, self._books.backlog)
             spool_id = await self._disk.run(partial(self._ids.taken_over, segments.directory, found))
             if found.frames:
                 # Its next sequence has to outlive its segments, which may go from now on.

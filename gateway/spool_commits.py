@@ -28,6 +28,7 @@ from gateway.errors import SpoolFailed
 from gateway.segments import Group, Held, Segments
 from gateway.spool_books import Books
 from gateway.spool_id import Ids
+from gateway.spool_recovery import recovered
 from gateway.spool_sweep import Sweep
 from gateway.spool_tasks import Tasks
 
@@ -111,7 +112,7 @@ class Commits:
             # So many that are about to end: each one's supervisor was killed, and another started beside it.
             raise OSError(errno.EBUSY, "another process has it")
         try:
-            found = await self._disk.run(partial(self._log.recover, self._books.backlog))
+            found = await recovered(self._disk, self._log, self._books.backlog)
             await self._disk.run(partial(self._ids.recovered, found))
         except BaseException:
             await self._disk.run(self._log.unlock)

@@ -15,23 +15,18 @@ lane waits, for what stands behind it may not be sent before it.
 """
 
 import asyncio
-import errno
 from collections.abc import Sequence
 from functools import partial
 from itertools import compress, groupby
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from gateway import logs
 from gateway.core.backlog import Lane, Spot
 from gateway.core.event import Record, bytes_max
-from gateway.disk import Disk
+from gateway.disk import NOT_THE_DISKS, PAUSES_S, Disk
 from gateway.segments import Opened, held_of
 from gateway.spool_books import Books
-
-# Before the disk is asked again.  A bus that is reset answers within a second or two.
-PAUSES_S: Final = (0.1, 0.5, 1.0)
-_NOT_THE_DISKS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 
 
 class _Unread(NamedTuple):
@@ -62,7 +57,7 @@ class Replay:
             if tries < len(PAUSES_S) and not self._is_worn(unread):
                 await asyncio.sleep(PAUSES_S[tries])
                 tries += 1
-            elif unread.error.errno in _NOT_THE_DISKS:
+            elif unread.error.errno in NOT_THE_DISKS:
                 logs.warning("a spool cannot be read just now", name=held_of(unread.spot.part).name, reason=unread.error.strerror)
                 break
             else:
@@ -103,7 +98,7 @@ class Replay:
         return found, None
 
     def _is_worn(self, unread: _Unread) -> bool:
-        return unread.error.errno not in _NOT_THE_DISKS and held_of(unread.spot.part).path in self._worn
+        return unread.error.errno not in NOT_THE_DISKS and held_of(unread.spot.part).path in self._worn
 
     def _leave(self, unread: _Unread) -> None:
         held = held_of(unread.spot.part)

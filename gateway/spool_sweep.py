@@ -2,13 +2,17 @@
 
 Decided here: when others may have a directory back.  Not decided here: when a segment is done with
 (core/backlog.py).  What cannot be removed is tried again with the next.
+
+A segment that the disk did not give all of is looked at once more before it goes.  What is found then is late: it joins
+behind all there is, as another worker's records do that are adopted.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 from gateway import logs
 from gateway.disk import Disk
-from gateway.segments import Held, Segments, held_of
+from gateway.segments import Held, Recovered, Segments, held_of
 from gateway.spool_books import Books
 from gateway.spool_tasks import Tasks
 
@@ -22,6 +26,7 @@ class Sweep:
         self._tasks = tasks
         self._doomed: list[Held] = []
         self._adopted: list[Segments] = []
+        self.on_late: Callable[[], object] = lambda: None  # called when records were found late
 
     def adopted(self, segments: Segments) -> None:
         """A directory that is locked by us, until nothing in it is left."""
@@ -38,17 +43,27 @@ class Sweep:
         while self._doomed:
             held = self._doomed[0]
             try:
-                await self._disk.run(partial(held.segments.remove, held))
+                late = await self._disk.run(partial(self._let_go, held))
             except FileNotFoundError:
-                pass
+                late = None
             except OSError as exc:
                 logs.warning("a segment of the spool cannot be removed", name=held.name, reason=exc.strerror)
                 return
             del self._doomed[0]
             self._books.size_bytes -= held.part.size
+            if late is not None:
+                self._books.take_over(late)
+                self.on_late()
             for segments in [one for one in self._adopted if not self._keeps(one)]:
                 self._adopted.remove(segments)
                 await self._disk.run(segments.unlock)
+
+    def _let_go(self, held: Held) -> Recovered | None:
+        """In the disk's thread: remove it, unless it has something for us still."""
+        if held.is_unread and (late := held.segments.again(held, self._books.backlog)):
+            return late
+        held.segments.remove(held)
+        return None
 
     def _keeps(self, segments: Segments) -> bool:
         return any(held.segments is segments for held in (*map(held_of, self._books.backlog.parts), *self._doomed))

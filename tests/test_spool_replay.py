@@ -5,8 +5,8 @@ import errno
 
 import pytest
 
+from gateway.disk import PAUSES_S
 from gateway.spool import DiskSpool
-from gateway.spool_replay import PAUSES_S
 from tests.fakes import in_virtual_time
 from tests.simulated_disk import SimulatedDisk
 from tests.spools import HOME, MANY, fail, names, opened, segments, some

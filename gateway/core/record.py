@@ -61,7 +61,7 @@ _LANE_AT: Final = _HEAD.size - _LANE.size  # a lane's bytes end where the head's
 _FRAME_MAGIC: Final = b"\xf7\xa9SG"  # no text has it, and no msgpack that we write
 _TAG_BYTES: Final = 16
 _FRAME_BYTES_MIN: Final = _HEAD.size + 1 + _CRC_BYTES + _TAG_BYTES + 1 + _CRC_BYTES
-_HEAD_BYTES_MAX: Final = _HEAD.size + 255 + _CRC_BYTES
+HEAD_BYTES_MAX: Final = _HEAD.size + 255 + _CRC_BYTES
 # An array of four with an id, a key, a body and a number, each as short as can be.
 ENTRY_BYTES_MIN: Final = 7
 # The array's one, the longest lengths msgpack has for a text (an id is ASCII) and two byte strings, and its longest number.
@@ -186,6 +186,12 @@ _decode: Final = msgspec.msgpack.Decoder(list[tuple[str, bytes, bytes, int]]).de
 
 def _nonce(first: int) -> bytes:
     return first.to_bytes(12, "big")
+
+
+def frame_length(head: bytes, salt: bytes) -> int | None:
+    """How long the frame is that these bytes begin with; None where its head is not good."""
+    told = _head(head, 0, crc32(salt))
+    return told and told.length
 
 
 def opened(frame_bytes: bytes, salt: bytes, cipher: Cipher) -> tuple[Frame, list[Record]]:
@@ -313,7 +319,7 @@ def _next_head(window: _Window, at: int, floor: int, segment: Segment) -> int:
 
 
 def _head_at(window: _Window, at: int, floor: int, segment: Segment) -> Frame | None:
-    told = _head(*window.of(at, min(at + _HEAD_BYTES_MAX, window.size)), crc32(segment.salt))
+    told = _head(*window.of(at, min(at + HEAD_BYTES_MAX, window.size)), crc32(segment.salt))
     if told is None or told.first < floor or not _is_possible(at, told.length, told.first, told.records, len(told.topic), segment):
         return None
     return told
