@@ -39,13 +39,14 @@ from gateway.core import record as form
 from gateway.core.backlog import Backlog, Lane
 from gateway.core.event import Record
 from gateway.core.part import Part, Rows
-from gateway.disk import PAUSES_S, Disk, File
+from gateway.disk import NOT_THE_DISKS, PAUSES_S, Disk, File
 from gateway.errors import ConfigError
 from gateway.spool_blocks import Blocks
 
 T = TypeVar("T")
 
 _SUFFIX: Final = ".spool"
+_SEQUENCES_MAX: Final = 2**32 // form.ENTRY_BYTES_MIN  # in a segment: none has so many bytes
 _DAMAGED_SUFFIX: Final = ".damaged"
 # Four segments of the default size: a disk that damages more is not read by hand, and these bytes drain by themselves never.
 DAMAGED_BYTES_MAX: Final = 256 << 20
@@ -109,8 +110,13 @@ class Recovered(NamedTuple):
     held: list[Held]
     next_sequence: int
     frames: int
-    set_aside: int  # gaps with good frames behind them, and segments that cannot be opened
+    set_aside: int  # gaps with good frames behind them, or blocks that were not given, and segments that cannot be opened
     torn_bytes: int
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing in it is of use, or may be later."""
+        return not self.frames and not any(held.part.aside for held in self.held)
 
 
 class Segments:
@@ -166,13 +172,7 @@ class Segments:
         end = next_sequence = set_aside = torn_bytes = frames = 0
         pauses = iter(PAUSES_S)  # for all of them: a disk that gives nothing is not waited for a segment at a time
         for name in sorted(name for name in self._disk.names(self.directory) if name.endswith(_SUFFIX)):
-            try:
-                found = yield from self._asked(name, end, backlog, pauses)
-            except OSError as exc:
-                # It may come back, and with it whatever was given in it.
-                logs.error("a segment of the spool cannot be opened", name=name, reason=exc.strerror)
-                next_sequence, set_aside = max(next_sequence, _after(name)), set_aside + 1
-                continue
+            found = yield from self._asked(name, end, backlog, pauses)
             if found is None:
                 continue
             one, gaps = found
@@ -185,27 +185,38 @@ class Segments:
             logs.info("a spool was recovered", directory=self.directory.name, frames=frames, set_aside=set_aside, torn_bytes=torn_bytes)
         yield Recovered(held, max(next_sequence, end), frames, set_aside, torn_bytes)
 
-    def again(self, held: Held, backlog: Backlog) -> Recovered | None:
-        """Look once more at a segment that the disk did not give all of: the same with the frames alone that were not found before; None where there are none."""
+    def again(self, held: Held, backlog: Backlog) -> Recovered:
+        """Look once more at a segment that the disk did not give all of: the same, with the frames alone that were not found before.  Raises OSError."""
         known = held.known | frozenset(held.part.index.places)
-        try:
-            found = _end(self._found(held.name, 0, backlog, known))
-        except OSError as exc:
-            logs.warning("a segment of the spool cannot be read", name=held.name, reason=exc.strerror)
-            return None
+        found = _end(self._found(held.name, 0, backlog, known))
         if found is None:
-            return None
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
         one, _ = found
         one.known, held.is_damaged = known, one.is_damaged
-        return Recovered([one], one.part.end, one.part.frames, 0, 0) if one.part.frames else None
+        return Recovered([one], one.part.end, one.part.frames, 0, 0)
 
     def _asked(self, name: str, first: int, backlog: Backlog, pauses: Iterator[float]) -> Generator[float, None, "tuple[Held, _Gaps] | None"]:
         """One segment; what of it the disk does not give is asked for again while there are pauses left."""
         while True:
-            found = yield from self._found(name, first, backlog)
+            try:
+                found = yield from self._found(name, first, backlog)
+            except OSError as exc:
+                if exc.errno in NOT_THE_DISKS:
+                    raise
+                found = self._unopened(name, first, exc)
             if found is None or not found[0].is_unread or (pause := next(pauses, None)) is None:
                 return found
             yield pause
+
+    def _unopened(self, name: str, first: int, exc: OSError) -> "tuple[Held, _Gaps] | None":
+        """It may come back, and with it whatever was given in it: nobody knows how much, and something is aside."""
+        logs.error("a segment of the spool cannot be opened", name=name, reason=exc.strerror)
+        segment = form.read_segment(name, b"")
+        if segment is None or isinstance(exc, FileNotFoundError):
+            return None
+        held = Held(self, name, segment, max(segment.first, first))
+        held.is_unread, held.part.aside = True, 1
+        return held, _Gaps(1, 0, segment.first + _SEQUENCES_MAX)
 
     def _found(self, name: str, first: int, backlog: Backlog, known: frozenset[int] = frozenset()) -> Generator[float, None, "tuple[Held, _Gaps] | None"]:
         """One segment as the disk gives it now; None for a file that is none.
@@ -326,12 +337,6 @@ class Segments:
 
     def _damaged_bytes(self) -> int:
         return sum(self._disk.size(self.directory / name) for name in self._disk.names(self.directory) if name.endswith(_DAMAGED_SUFFIX))
-
-
-def _after(name: str) -> int:
-    """No sequence in the segment of this name is this or higher, for no segment has so many bytes."""
-    segment = form.read_segment(name, b"")
-    return segment.first + 2**32 // form.ENTRY_BYTES_MIN if segment else 0
 
 
 class _Gaps(NamedTuple):

@@ -162,7 +162,8 @@ class DiskSpool:
         if self._is_closed:
             return
         self._is_closed = True
-        self._tasks.cancel("adopt")
+        for name in ("adopt", "again"):
+            self._tasks.cancel(name)
         await self._commits.close()
         await self._disk.run(self._rejected.segments.unlock)
         await self._sweep.close()
@@ -240,7 +241,7 @@ class DiskSpool:
         if found is None:
             return False
         shift = 0
-        if found.frames:
+        if not found.is_empty:
             shift = self._books.take_over(found)
             self._sweep.adopted(segments)
             self._sweep.begin()
@@ -258,13 +259,13 @@ class DiskSpool:
         try:
             found = await recovered(self._disk, segments, self._books.backlog)
             spool_id = await self._disk.run(partial(self._ids.taken_over, segments.directory, found))
-            if found.frames:
+            if not found.is_empty:
                 # Its next sequence has to outlive its segments, which may go from now on.
                 await self._disk.run(partial(segments.begin, found.next_sequence, 0))
         except BaseException:
             await self._disk.run(segments.unlock)
             raise
-        await self._disk.run(segments.abandon if found.frames else segments.unlock)
+        await self._disk.run(segments.unlock if found.is_empty else segments.abandon)
         return found, spool_id
 
     def _locked(self, segments: Segments) -> bool:

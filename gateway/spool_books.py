@@ -94,6 +94,11 @@ class Books:
         self.take_in(found)
         return shift
 
+    def forget(self, part: Part) -> None:
+        """A segment of which nothing was found, and that has joined anew."""
+        self.backlog.parts.remove(part)
+        self.size_bytes -= part.size
+
     # What becomes of it
 
     def put_aside(self, sequences: range) -> None:

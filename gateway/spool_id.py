@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 
 from gateway import logs
 from gateway.core.backlog import Backlog
-from gateway.disk import Disk, put_file
+from gateway.disk import NOT_THE_DISKS, Disk, put_file
 from gateway.segments import Recovered, Segments, held_of
 
 ID_FILE: Final = "id"
@@ -46,7 +46,7 @@ class Ids:
         self._adopted: list[_Adopted] = []
 
     def recovered(self, found: Recovered) -> None:
-        """Learn our own, if it still holds.  Blocks.  Args: found: in our directory."""
+        """Learn our own, if it still holds.  Blocks.  Raises OSError.  Args: found: in our directory."""
         self.own = 0 if found.set_aside or not found.next_sequence else _read(self._disk, self._log.directory)
 
     def draw(self) -> None:
@@ -78,7 +78,7 @@ class Ids:
 
 
 def _read(disk: Disk, directory: Path) -> int:
-    """What the file says; 0 where there is none, or none that can be read."""
+    """What the file says; 0 where there is none, or none that can be read.  Raises OSError: that is not the disk's fault."""
     if ID_FILE not in disk.names(directory):
         return 0
     try:
@@ -88,6 +88,8 @@ def _read(disk: Disk, directory: Path) -> int:
         finally:
             file.close()
     except OSError as exc:
+        if exc.errno in NOT_THE_DISKS:
+            raise
         logs.warning("the id of a spool cannot be read", directory=directory.name, reason=exc.strerror)
         return 0
     return int(text, 16) if _FORM.fullmatch(text) else 0

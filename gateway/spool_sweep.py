@@ -3,18 +3,24 @@
 Decided here: when others may have a directory back.  Not decided here: when a segment is done with
 (core/backlog.py).  What cannot be removed is tried again with the next.
 
-A segment that the disk did not give all of is looked at once more before it goes.  What is found then is late: it joins
-behind all there is, as another worker's records do that are adopted.
+A segment that the disk did not give all of is looked at once more before it goes, and one that could not even be opened
+now and then.  What is found then is late: it joins behind all there is, as another worker's records do that are adopted.
 """
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from typing import Final
 
 from gateway import logs
+from gateway.core.part import Part
 from gateway.disk import Disk
 from gateway.segments import Held, Recovered, Segments, held_of
 from gateway.spool_books import Books
 from gateway.spool_tasks import Tasks
+
+AGAIN_S: Final = 60.0
 
 
 class Sweep:
@@ -38,6 +44,8 @@ class Sweep:
         if done:
             self._doomed += map(held_of, done)
             self._tasks.run("sweep", self._sweep)
+        if self._unopened():
+            self._tasks.run("again", self._look_again)
 
     async def _sweep(self) -> None:
         while self._doomed:
@@ -60,10 +68,28 @@ class Sweep:
 
     def _let_go(self, held: Held) -> Recovered | None:
         """In the disk's thread: remove it, unless it has something for us still."""
-        if held.is_unread and (late := held.segments.again(held, self._books.backlog)):
-            return late
+        if held.is_unread:
+            with suppress(OSError):
+                late = held.segments.again(held, self._books.backlog)
+                if late.frames:
+                    return late
         held.segments.remove(held)
         return None
+
+    def _unopened(self) -> list[Part]:
+        return [part for part in self._books.backlog.parts if part.aside and not part.frames]
+
+    async def _look_again(self) -> None:
+        while unopened := self._unopened():
+            await asyncio.sleep(AGAIN_S)
+            for part in unopened:
+                held = held_of(part)
+                with suppress(OSError):
+                    late = await self._disk.run(partial(held.segments.again, held, self._books.backlog))
+                    self._books.forget(part)
+                    self._books.take_over(late)
+                    self.on_late()
+        self.begin()
 
     def _keeps(self, segments: Segments) -> bool:
         return any(held.segments is segments for held in (*map(held_of, self._books.backlog.parts), *self._doomed))

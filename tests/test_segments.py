@@ -1,6 +1,7 @@
 """A directory of segments: what is written when, and what recovery makes of what a crash or a bad disk left."""
 
 import errno
+import os
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -112,11 +113,20 @@ def test_a_block_that_cannot_be_read_costs_its_frame_alone() -> None:
     assert (found.set_aside >= 1, found.next_sequence) == (True, 90)
 
 
-def test_a_segment_that_cannot_be_opened_keeps_its_sequences() -> None:
+def test_a_segment_that_cannot_be_opened_keeps_its_sequences_and_is_aside() -> None:
     disk, _ = with_frames(0, 2)
     disk.faults = lambda kind: errno.EIO if kind == "open" else 0
     found = recover(disk)
-    assert (found.held, found.next_sequence > 4, found.set_aside) == ([], True, 1)
+    assert ([held.part.aside for held in found.held], found.next_sequence > 4, found.set_aside) == ([1], True, 1)
+
+
+@pytest.mark.parametrize("kind", ["open", "read"])
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+def test_what_is_not_the_disks_fault_is_no_recovery(kind: str, number: int) -> None:
+    disk, _ = with_frames(0, 2)
+    disk.faults = lambda asked: number if asked == kind else 0
+    with pytest.raises(OSError, match=os.strerror(number)):
+        recover(disk)
 
 
 def test_files_of_other_names_are_left_alone() -> None:

@@ -1,6 +1,7 @@
 """What a disk does not give at a start is asked for again, comes late, or is counted; it is never called a torn tail."""
 
 import asyncio
+import errno
 
 import pytest
 from msgspec.structs import replace
@@ -8,10 +9,13 @@ from msgspec.structs import replace
 from gateway.core.backlog import Backlog
 from gateway.disk import PAUSES_S
 from gateway.spool import DiskSpool
+from gateway.spool_commits import PROBE_S
+from gateway.spool_id import ID_FILE
 from gateway.spool_recovery import recovered
+from gateway.spool_sweep import AGAIN_S
 from tests.fakes import in_virtual_time
 from tests.simulated_disk import SimulatedDisk
-from tests.spools import HOME, MANY, SETTINGS, names, opened, segments, some
+from tests.spools import HOME, MANY, SETTINGS, fail, names, opened, segments, some, spool_on
 
 ROOMY = replace(SETTINGS, segment_bytes=20_000)
 WHOLE = [f"e{n}" for n in range(6)]
@@ -96,3 +100,52 @@ async def test_each_step_is_told() -> None:
     of, steps = (await opened(disk, settings=ROOMY))._log, list[int]()
     found = await recovered(disk, of, Backlog(), lambda: steps.append(1))
     assert (found.frames, len(steps) > 1) == (6, True)
+
+
+@in_virtual_time
+async def test_a_want_of_descriptors_at_a_start_is_waited_out() -> None:
+    disk, _ = await left()
+    before = (await opened(disk, settings=ROOMY)).spool_id
+    fail(disk, ["open"], errno.EMFILE)
+    spool = await opened(disk, settings=ROOMY)
+    await asyncio.sleep(60)
+    assert (spool.reason, spool.waiting(), spool.records_aside) == ("failed", {}, 0)
+    fail(disk, [])
+    await asyncio.sleep(2 * PROBE_S)
+    assert (spool.reason, await names(spool), spool.spool_id) == ("ok", WHOLE, before)
+
+
+@in_virtual_time
+async def test_a_want_of_descriptors_puts_an_adoption_off() -> None:
+    disk, inode = await left()
+    spool = await opened(disk, "1", ROOMY)
+    fail(disk, ["open"], errno.EMFILE)
+    assert not await spool.adopt(HOME)
+    fail(disk, [])
+    assert (await spool.adopt(HOME), await names(spool), inode in disk.directories[HOME].values(), ID_FILE in disk.names(HOME)) == (True, WHOLE, True, True)
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+def test_a_segment_that_cannot_be_opened_is_aside_until_it_can(is_own: bool) -> None:
+    @in_virtual_time
+    async def play() -> None:
+        disk, inode = await left()
+        spool = spool_on(disk, "0" if is_own else "1", ROOMY)
+        if not is_own:
+            await spool.open()
+        fail(disk, ["open"])
+        if is_own:
+            await spool.open()
+        else:
+            assert await spool.adopt(HOME)
+        assert (spool.waiting(), spool.records_aside, spool.reason) == ({}, 1, "ok")
+        await asyncio.sleep(3 * AGAIN_S)
+        assert (spool.waiting(), spool.records_aside) == ({}, 1)
+        fail(disk, [])
+        await asyncio.sleep(2 * AGAIN_S)
+        assert (await names(spool), spool.records_aside) == (WHOLE, 0)
+        await settle(spool)
+        assert inode not in disk.directories[HOME].values()
+        await spool.close()
+
+    play()
