@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from gateway import logs
 from gateway.core import record as form
 from gateway.core.backlog import Backlog
+from gateway.errors import ConfigError
 from gateway.segments import Group, Held, Segments
 
 
@@ -24,12 +25,20 @@ class Rejected:
         self._next = 0
         self._held: Held | None = None
 
+    def check(self) -> None:
+        """Say at once what else a person would find too late: that what is here cannot be opened."""
+        try:
+            for name in self.segments.foreign():
+                logs.error("rejected records were sealed with a key that is not there", name=name)
+        except OSError as exc:
+            logs.warning("nobody knows what was rejected", reason=exc.strerror)
+
     def keep(self, groups: Sequence[Group]) -> bool:
         """False: no room, or the disk does not take them."""
         try:
             return self._keep(groups)
-        except OSError as exc:
-            logs.error("a rejected record cannot be kept apart", reason=exc.strerror)
+        except (OSError, ConfigError) as exc:
+            logs.error("a rejected record cannot be kept apart", reason=str(exc))
             self._held = None
             return False
 

@@ -27,6 +27,8 @@ A second recovery finds the same, and one empty segment more that goes with the 
 import errno
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
+from functools import cached_property
 from itertools import compress
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar, cast
@@ -76,7 +78,6 @@ class Held:
         self.segments = segments
         self.name = name
         self.segment = segment
-        self.cipher = Cipher(form.segment_key(segments.secrets[segment.key_id], segment.salt))
         self.part = Part(first, self)
         self.is_damaged = False  # it has frames that were damaged, or not given, when it was found
         self.is_unread = False  # the disk did not give all of it
@@ -85,6 +86,11 @@ class Held:
     @property
     def path(self) -> Path:
         return self.segments.directory / self.name
+
+    @cached_property
+    def cipher(self) -> Cipher:
+        """There is none for a segment without frames whose key is gone."""
+        return Cipher(form.segment_key(self.segments.secrets[self.segment.key_id], self.segment.salt))
 
 
 def held_of(part: Part) -> Held:
@@ -166,7 +172,7 @@ class Segments:
         Args: backlog: whose lanes' numbers are used.
 
         Raises:
-            ConfigError: a segment was written with a key that is not among the secrets.
+            ConfigError: frames were written with a key that is not among the secrets; a segment without any needs none.
         """
         held: list[Held] = []
         end = next_sequence = set_aside = torn_bytes = frames = 0
@@ -232,6 +238,8 @@ class Segments:
             gaps = yield from _fill(one, file.size(), blocks, backlog, known)
         finally:
             _close(file)
+        if one.part.frames and one.segment.key_id not in self.secrets:
+            raise ConfigError(f"spool {one.path}: written with a key that is not there (key id {one.segment.key_id.hex()}): want it back")
         if blocks.reason:
             logs.warning("blocks of the spool cannot be read", name=name, reason=blocks.reason)
         return one, gaps
@@ -241,10 +249,13 @@ class Segments:
         if segment is None:
             logs.warning("a file in the spool is none of its own, and left alone", name=name)
             return None
-        if segment.key_id not in self.secrets:
-            raise ConfigError(f"spool {self.directory / name}: written with a key that is not there (key id {segment.key_id.hex()}): want it back")
         # Its own sequences, unless a segment before it has them too: then somebody copied a file.
         return Held(self, name, segment, max(segment.first, first))
+
+    def foreign(self) -> list[str]:
+        """The segments whose key is not among the secrets, by what their names say."""
+        named = ((name, form.read_segment(name, b"")) for name in self._disk.names(self.directory) if name.endswith(_SUFFIX))
+        return [name for name, segment in named if segment is not None and segment.key_id not in self.secrets]
 
     # Writing
 
@@ -252,7 +263,8 @@ class Segments:
         """A new segment for what comes from the sequence `first` on; durable when this returns."""
         self.abandon()
         if self._leftover is not None:  # of a try that failed: else a disk that fails for hours fills with them
-            self._disk.unlink(self._leftover)
+            with suppress(FileNotFoundError):  # somebody else has tidied up
+                self._disk.unlink(self._leftover)
             self._leftover = None
         if self._disk.free_bytes(self.directory) < bytes_free_min:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -157,6 +157,7 @@ class DiskSpool:
 
     async def open(self) -> None:
         await self._commits.open()
+        await self._disk.run(self._rejected.check)
 
     async def close(self) -> None:
         if self._is_closed:

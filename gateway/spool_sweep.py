@@ -16,6 +16,7 @@ from typing import Final
 from gateway import logs
 from gateway.core.part import Part
 from gateway.disk import Disk
+from gateway.errors import ConfigError
 from gateway.segments import Held, Recovered, Segments, held_of
 from gateway.spool_books import Books
 from gateway.spool_tasks import Tasks
@@ -84,7 +85,7 @@ class Sweep:
             await asyncio.sleep(AGAIN_S)
             for part in unopened:
                 held = held_of(part)
-                with suppress(OSError):
+                with suppress(OSError, ConfigError):  # its key may be gone: that is told at the next start
                     late = await self._disk.run(partial(held.segments.again, held, self._books.backlog))
                     self._books.forget(part)
                     self._books.take_over(late)

@@ -144,6 +144,24 @@ def test_segments_open_with_any_of_the_secrets_and_not_without_theirs() -> None:
         recover(disk, b"n" * 32)
 
 
+def test_a_segment_without_frames_needs_no_key() -> None:
+    disk, one = with_frames(7)
+    one.begin(9, 0)
+    disk.unlink(HOME / min(disk.names(HOME)))
+    found = recover(disk, b"n" * 32)
+    assert ([held.part.frames for held in found.held], found.next_sequence) == ([0], 9)
+
+
+def test_a_leftover_that_somebody_else_removed_is_in_nobodys_way() -> None:
+    disk, one = with_frames(0)
+    disk.faults = lambda kind: errno.EIO if kind == "sync" else 0
+    with pytest.raises(OSError, match="rror"):
+        one.begin(2, 0)
+    disk.unlink(HOME / max(disk.names(HOME)))
+    disk.faults = lambda _: 0
+    assert one.begin(2, 0).name in disk.names(HOME)
+
+
 def test_a_segment_that_could_not_be_begun_is_removed_by_the_next_try() -> None:
     disk, one = with_frames(0)
     disk.faults = lambda kind: errno.EIO if kind == "sync" else 0

@@ -156,6 +156,42 @@ async def test_a_bug_in_the_background_is_loud() -> None:
     assert spool.reason == "failed"
 
 
+@in_virtual_time
+async def test_a_key_may_go_when_nothing_is_sealed_with_it_any_more() -> None:
+    """Adoption leaves a segment without frames, for its next sequence; it wants no key."""
+    disk, old, new = SimulatedDisk(), b"a" * 32, b"b" * 32
+
+    async def opened_with(*secrets: bytes, name: str = "0") -> DiskSpool:
+        disk.kill()
+        spool = DiskSpool(SETTINGS, HOME.parent / name, secrets, FakeClock().clock, disk, reserved_for="signups")
+        await spool.open()
+        return spool
+
+    await (await opened_with(old, name="1")).append("syncs", 0, some(0, 2))
+    spool = await opened_with(old)
+    assert await spool.adopt(HOME.parent / "1")
+    spool.settle(range(MANY))
+    await spool.close()
+    spool = await opened_with(new)
+    assert await spool.adopt(HOME.parent / "1")
+    assert (spool.reason, spool.waiting(), spool.records_aside) == ("ok", {}, 0)
+
+
+@in_virtual_time
+async def test_rejected_records_whose_key_is_gone_are_told_at_the_start_and_no_crash(caplog: pytest.LogCaptureFixture) -> None:
+    disk, one = SimulatedDisk(), some(0, 1)
+    spool = await opened(disk)
+    spool.reject("syncs", 0, (await spool.append("syncs", 0, one)).start, one[0])
+    await spool._idle()
+    await spool.close()
+    spool = DiskSpool(SETTINGS, HOME, [b"n" * 32], FakeClock().clock, disk, reserved_for="signups")
+    await spool.open()
+    assert "rejected records were sealed with a key that is not there" in caplog.text
+    spool.reject("syncs", 0, (await spool.append("syncs", 0, one)).start, one[0])
+    await spool._idle()
+    assert (spool.failed(), spool.records_aside) == (None, 1)
+
+
 class SlowDisk(SimulatedDisk):
     """Its thread takes a while, and does what it is asked in order."""
 
