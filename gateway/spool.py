@@ -48,7 +48,17 @@ from gateway.spool_tasks import Tasks
 # With less room than a sync of a few samples takes, the spool says that it is full.
 _ROOM_BYTES: Final = 4_096
 _ASK_AGAIN_S: Final = 1.0
+_ASK_AGAIN_MAX_S: Final = 60.0  # of a disk that fails: each try reads the whole directory
 _REJECTED: Final = "rejected"
+
+
+class _Theirs:
+    """A directory to adopt, for as long as that is tried: its leftovers are known to one `Segments`."""
+
+    def __init__(self, segments: Segments) -> None:
+        self.segments = segments
+        self.failures = 0
+        self.due_s = 0.0  # the loop's clock; not asked again before
 
 
 class DiskSpool:
@@ -85,6 +95,7 @@ class DiskSpool:
         self._commits = Commits(settings, disk, self._log, self._ids, self._books, self._sweep, self._tasks, self._found)
         self._sweep.on_late = self._joined
         self._replay = Replay(disk, self._books)
+        self._theirs: dict[Path, _Theirs] = {}
         self.records_rejected = 0
         self.on_found: Callable[[], object] = lambda: None
 
@@ -157,6 +168,9 @@ class DiskSpool:
 
     async def open(self) -> None:
         await self._commits.open()
+        self._tasks.run("check", self._check)
+
+    async def _check(self) -> None:
         await self._disk.run(self._rejected.check)
 
     async def close(self) -> None:
@@ -221,26 +235,48 @@ class DiskSpool:
         """Adopt each of these but our own in the background: now, or when whoever still has it is gone."""
         self._tasks.run("adopt", partial(self._adopt_all, directories))
 
+    def adopt_from(self, root: Path, chosen: Callable[[Sequence[str]], Sequence[str]]) -> None:
+        """The same for those that are chosen of a directory's names, when the disk has said which there are."""
+        self._tasks.run("adopt", partial(self._adopt_from, root, chosen))
+
+    async def _adopt_from(self, root: Path, chosen: Callable[[Sequence[str]], Sequence[str]]) -> None:
+        names: Sequence[str] | None = None
+        while names is None:
+            try:
+                names = await self._disk.run(partial(self._disk.names, root))
+            except OSError as exc:
+                logs.warning("nobody knows which spools were left", reason=exc.strerror)
+                await asyncio.sleep(_ASK_AGAIN_MAX_S)
+        await self._adopt_all([root / name for name in chosen(names)])
+
     async def _adopt_all(self, directories: Sequence[Path]) -> None:
         while directories:
             if self._commits.is_recovered:  # until then nobody knows which one is our own, nor which sequences it has given
-                left = [one for one in directories if one != self.directory and not await self.adopt(one)]
+                left = [one for one in directories if one != self.directory and not (self._is_due(one) and await self.adopt(one))]
                 if len(left) < len(directories):
                     self.on_found()
                 directories = left
             await asyncio.sleep(_ASK_AGAIN_S)
 
+    def _is_due(self, directory: Path) -> bool:
+        return directory not in self._theirs or self._theirs[directory].due_s <= asyncio.get_running_loop().time()
+
     async def adopt(self, directory: Path) -> bool:
         if not self._commits.is_recovered:
             return False  # the sequences that theirs would get may be our own
-        segments = self._new_segments(directory)
+        theirs = self._theirs.setdefault(directory, _Theirs(self._new_segments(directory)))
+        segments = theirs.segments
         try:
             found, spool_id = await self._taken_over(segments)
         except OSError as exc:
-            logs.warning("a spool cannot be adopted", directory=directory.name, reason=exc.strerror)
+            if not theirs.failures:
+                logs.warning("a spool cannot be adopted", directory=directory.name, reason=exc.strerror)
+            theirs.failures += 1
+            theirs.due_s = asyncio.get_running_loop().time() + min(_ASK_AGAIN_S * 2.0 ** min(theirs.failures, 10), _ASK_AGAIN_MAX_S)
             return False
         if found is None:
             return False
+        del self._theirs[directory]
         shift = 0
         if not found.is_empty:
             shift = self._books.take_over(found)

@@ -9,7 +9,7 @@ One commit is in progress at a time; all that is appended meanwhile is in the ne
 
 A write or sync that fails fails all that waited for it, is never tried again, and ends its segment: what was synced
 in it before stays good.  From then on `append` raises; once a second a new segment is tried, and when that is durable
-the spool is open again.
+the spool is open again.  A disk that hangs at the start counts as failed too, until it has answered.
 """
 
 import asyncio
@@ -33,6 +33,8 @@ from gateway.spool_sweep import Sweep
 from gateway.spool_tasks import Tasks
 
 PROBE_S: Final = 1.0
+# A start waits for a recovery as long as it moves on.  A step is a mebibyte: no disk that works takes so long for it.
+HANGS_S: Final = 5.0
 # So much one sync covers: on the slowest disk worth the name it takes a tenth of a second.
 _COMMIT_BYTES_MAX: Final = 4 << 20
 # And so much a frame: it is what replay holds in memory, and what damage can cost.
@@ -81,6 +83,7 @@ class Commits:
         self._pending: list[_Append] = []
         self._wants_roll = False
         self._rolls_from = 0  # what is given from here on does not belong into a segment that begins before it
+        self._steps = 0  # of the recovery that is in progress
         self._is_recovered = self._is_failed = self._is_closed = False
         self.frames_synced = 0
         self.frames_failed = 0
@@ -100,20 +103,49 @@ class Commits:
     # Start and stop
 
     async def open(self) -> None:
-        """Find what is there and begin a segment.  What cannot be now is tried again until it can."""
+        """Find what is there and begin a segment.  What cannot be now is tried again until it can; a disk that hangs is not waited for."""
+        opening = asyncio.create_task(self._open())
+        steps = -1
+        try:
+            while not opening.done() and steps != self._steps:
+                steps = self._steps
+                await asyncio.wait([opening], timeout=HANGS_S)
+        except BaseException:
+            opening.cancel()
+            raise
+        if opening.done():
+            opening.result()
+        else:
+            logs.error("the spool's disk hangs", directory=self._log.directory.name)
+            self._is_failed = True
+            self._tasks.run("open", partial(self._open_late, opening))
+
+    async def _open_late(self, opening: asyncio.Task[None]) -> None:
+        await opening
+        self._on_found()
+
+    async def _open(self) -> None:
         try:
             await self._recover()
-            self._activate(await self._disk.run(self._begin))
+            held = await self._disk.run(self._begin)
         except OSError as exc:
             self._fail(exc, [])
+        else:
+            self._is_failed = False
+            self._activate(held)
+
+    def _stepped(self) -> None:
+        self._steps += 1
 
     async def _recover(self) -> None:
         if not await self._disk.run(self._log.lock):
             # So many that are about to end: each one's supervisor was killed, and another started beside it.
             raise OSError(errno.EBUSY, "another process has it")
+        self._stepped()
         try:
-            found = await recovered(self._disk, self._log, self._books.backlog)
+            found = await recovered(self._disk, self._log, self._books.backlog, self._stepped)
             await self._disk.run(partial(self._ids.recovered, found))
+            self._stepped()
         except BaseException:
             await self._disk.run(self._log.unlock)
             raise
@@ -129,7 +161,8 @@ class Commits:
     async def close(self) -> None:
         """Take no more, and make durable what was taken."""
         self._is_closed = True
-        self._tasks.cancel("probe")
+        for name in ("open", "probe"):
+            self._tasks.cancel(name)
         await self._tasks.idle()
         current = self._books.current
         if current is not None and current.part.frames and not self._is_failed and self._books.is_own_empty:

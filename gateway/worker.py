@@ -1,6 +1,8 @@
 """One worker's composition root: `build` connects the parts, `serve` orders start and stop.
 
-Decided here: the order.  Start: open the spool, contact Kafka, then accept.  What an
+Decided here: the order.  Start: open the spool, contact Kafka, then accept.  A spool
+whose recovery moves on is waited for; one whose disk hangs is not, and joins when it can,
+for Kafka may work.  What an
 earlier life left in the spool is replayed beside live traffic, and order holds: until
 nothing of a partition waits, what is new for it goes behind, through the spool.  Stop: say
 `Connection: close` for `drain_lag_s`, accept what has connected by then, finish
@@ -318,9 +320,7 @@ class Worker:
         if spool is None:
             return
         await spool.open()
-        path = config.spool_path
-        names = [one.name for one in path.iterdir()] if path.is_dir() else []
-        spool.adopt_all([path / name for name in inherited(names, self._index, config.worker_count)])
+        spool.adopt_from(config.spool_path, lambda names: inherited(names, self._index, config.worker_count))
         self._show_watermarks()  # until now the last life's stand there, and stay where the disk does not say better
 
     def _show_watermarks(self) -> None:

@@ -1,6 +1,8 @@
 """What only a spool on a disk can do wrong.  Its promises stand in tests/contracts/test_spool.py, its parts' in their files."""
 
 import asyncio
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -10,6 +12,7 @@ import pytest
 from gateway.disk import RealDisk
 from gateway.errors import ConfigError
 from gateway.spool import DiskSpool
+from gateway.spool_commits import HANGS_S
 from tests.fakes import FakeClock, in_virtual_time
 from tests.simulated_disk import SimulatedDisk
 from tests.spools import HOME, MANY, SETTINGS, fail, names, opened, segments, some, spool_on
@@ -186,10 +189,50 @@ async def test_rejected_records_whose_key_is_gone_are_told_at_the_start_and_no_c
     await spool.close()
     spool = DiskSpool(SETTINGS, HOME, [b"n" * 32], FakeClock().clock, disk, reserved_for="signups")
     await spool.open()
+    await spool._idle()
     assert "rejected records were sealed with a key that is not there" in caplog.text
     spool.reject("syncs", 0, (await spool.append("syncs", 0, one)).start, one[0])
     await spool._idle()
     assert (spool.failed(), spool.records_aside) == (None, 1)
+
+
+@in_virtual_time
+async def test_an_adoption_on_a_full_disk_leaves_one_file_and_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    disk = SimulatedDisk()
+    await (await opened(disk, "1")).append("syncs", 0, some(0, 2))
+    spool = await opened(disk)
+    fail(disk, ["append"], errno.ENOSPC)
+    spool.adopt_all([HOME.parent / "1"])
+    await asyncio.sleep(600)
+    assert len(segments(disk, "1")) == 2
+    assert caplog.text.count("a spool cannot be adopted") == 1
+    assert sum(op.kind == "create" and op.path == HOME.parent / "1" for op in disk.log) < 20
+    fail(disk, [])
+    await asyncio.sleep(61)
+    assert await names(spool) == ["e0", "e1"]
+    await spool.close()
+
+
+@in_virtual_time
+async def test_what_was_left_is_found_when_the_disk_says_it() -> None:
+    class Blind(SimulatedDisk):
+        is_blind = True
+
+        def names(self, directory: Path) -> list[str]:
+            if self.is_blind and directory == HOME.parent:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return super().names(directory)
+
+    disk = Blind()
+    await (await opened(disk, "1")).append("syncs", 0, some(0, 2))
+    spool = await opened(disk)
+    spool.adopt_from(HOME.parent, sorted)
+    await asyncio.sleep(100)
+    assert (spool.waiting(), spool.failed()) == ({}, None)
+    disk.is_blind = False
+    await asyncio.sleep(100)
+    assert await names(spool) == ["e0", "e1"]
+    await spool.close()
 
 
 class SlowDisk(SimulatedDisk):
@@ -199,10 +242,11 @@ class SlowDisk(SimulatedDisk):
         super().__init__()
         self._turn = asyncio.Lock()
         self.is_hanging = False
+        self.pause_s = 0.01
 
     async def run(self, work: Callable[[], T]) -> T:
         async with self._turn:
-            await asyncio.sleep(3_600 if self.is_hanging else 0.01)
+            await asyncio.sleep(600 if self.is_hanging else self.pause_s)
             return work()
 
 
@@ -284,6 +328,35 @@ async def test_a_disk_that_hangs_keeps_nobody_who_will_not_wait() -> None:
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(spool.close(), 5)
     assert (answer.done(), spool.reason) == (False, "closed")
+
+
+@in_virtual_time
+async def test_a_disk_that_hangs_at_the_start_is_not_waited_for_and_joins_when_it_answers() -> None:
+    disk = SlowDisk()
+    await (await opened(disk)).append("syncs", 0, some(0, 2))
+    disk.is_hanging = True
+    spool, told = spool_on(disk), list[dict[tuple[str, int], int]]()
+    spool.on_found = lambda: told.append(dict(spool.waiting()))
+    began_s = asyncio.get_running_loop().time()
+    await spool.open()
+    assert asyncio.get_running_loop().time() - began_s < 3 * HANGS_S
+    assert (spool.reason, spool.is_open, told) == ("failed", False, [])
+    disk.is_hanging = False
+    await spool._idle()
+    assert (spool.reason, told) == ("ok", [{("syncs", 0): 2}])
+    await spool.append("syncs", 0, some(2, 1))
+    assert await names(spool) == ["e0", "e1", "e2"]
+
+
+@in_virtual_time
+async def test_a_long_recovery_is_waited_for_while_it_moves_on() -> None:
+    disk = SlowDisk()
+    spool = await opened(disk)
+    for n in range(9):  # a segment each, and so a step
+        await spool.append("syncs", 0, some(n, 1, 7_000))
+    disk.pause_s = HANGS_S - 1
+    again = await opened(disk)
+    assert (again.reason, again.waiting()) == ("ok", {("syncs", 0): 9})
 
 
 @in_virtual_time

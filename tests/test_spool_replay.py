@@ -2,13 +2,14 @@
 
 import asyncio
 import errno
+import random
 
 import pytest
 
 from gateway.disk import PAUSES_S
 from gateway.spool import DiskSpool
 from tests.fakes import in_virtual_time
-from tests.simulated_disk import SimulatedDisk
+from tests.simulated_disk import Crash, Loss, SimulatedDisk
 from tests.spools import HOME, MANY, fail, names, opened, segments, some
 
 
@@ -29,7 +30,7 @@ async def test_a_frame_that_is_damaged_is_put_aside_and_blocks_nobody() -> None:
     assert await names(spool) == ["e0", "e2"]
     assert (spool.frames_set_aside, spool.waiting()) == (1, {("syncs", 0): 2})
     spool.settle(range(MANY))
-    again = await opened(disk)
+    again = await opened(Crash.of(disk).disk(Loss("none"), random.Random(1)))
     assert await names(again) == ["e0", "e2"], "a kill forgets what was settled"
     assert again.frames_set_aside == 1
 
