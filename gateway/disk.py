@@ -14,6 +14,7 @@ import fcntl
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
@@ -68,6 +69,9 @@ class Disk(Protocol):
     def rename(self, path: Path, to: Path) -> None:
         """In one step, over what is there."""
 
+    def link(self, path: Path, to: Path) -> None:
+        """Another name for it.  Raises FileExistsError: never over what is there."""
+
     def unlink(self, path: Path) -> None:
         """Remove a file."""
 
@@ -86,9 +90,31 @@ class Disk(Protocol):
 
 def put_file(disk: Disk, directory: Path, name: str, data: bytes) -> None:
     """A small file, or another in its place: whole or not at all, whatever happens; durable when this returns.  Raises OSError."""
-    path, draft = directory / name, directory / f"{name}.draft"
+    draft = _draft(disk, directory, f"{name}.draft", data)
+    disk.rename(draft, directory / name)
+    disk.sync_directory(directory)
+
+
+def put_new_file(disk: Disk, directory: Path, name: str, data: bytes, unique: str) -> None:
+    """The same where several may do so at once: of them one file is put.  Nothing is where one is there.
+
+    Args: unique: a word that nobody else has, for the draft.
+
+    Raises OSError.
+    """
+    draft = _draft(disk, directory, f"{name}.{unique}.draft", data)
+    try:
+        with suppress(FileExistsError):
+            disk.link(draft, directory / name)
+    finally:
+        disk.unlink(draft)
+    disk.sync_directory(directory)
+
+
+def _draft(disk: Disk, directory: Path, name: str, data: bytes) -> Path:
+    draft = directory / name
     disk.make_directory(directory)
-    if draft.name in disk.names(directory):
+    if name in disk.names(directory):
         disk.unlink(draft)
     file = disk.create(draft)
     try:
@@ -96,8 +122,7 @@ def put_file(disk: Disk, directory: Path, name: str, data: bytes) -> None:
         file.sync()
     finally:
         file.close()
-    disk.rename(draft, path)
-    disk.sync_directory(directory)
+    return draft
 
 
 class _RealFile:
@@ -164,6 +189,9 @@ class RealDisk:
 
     def rename(self, path: Path, to: Path) -> None:
         path.rename(to)
+
+    def link(self, path: Path, to: Path) -> None:
+        to.hardlink_to(path)
 
     def unlink(self, path: Path) -> None:
         path.unlink()

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Final
 
 from gateway.core.record import SECRET_BYTES
-from gateway.disk import Disk, put_file
+from gateway.disk import Disk, put_new_file
 from gateway.errors import ConfigError
 from gateway.keys import SecretKey, unbase64url
 
 KEY_FILE: Final = "spool.key"
 _FILE_BYTES_MAX: Final = 1024
+_DRAFT_BYTES: Final = 8
 _SUFFIX: Final = ".spool"
 
 
@@ -70,7 +71,11 @@ def _secret(text: str, where: str) -> bytes:
 
 
 def _make(disk: Disk, data_dir: Path, random: Callable[[int], bytes]) -> bytes:
-    """A key in its file; durable when this returns, for what is sealed with it will be."""
-    secret = random(SECRET_BYTES)
-    put_file(disk, data_dir, KEY_FILE, base64.urlsafe_b64encode(secret).rstrip(b"=") + b"\n")
-    return secret
+    """The key in its file; durable when this returns, for what is sealed with it will be.
+
+    Another supervisor may do the same this very moment: then it is that one's which is there, for both.
+    """
+    text = base64.urlsafe_b64encode(random(SECRET_BYTES)).rstrip(b"=") + b"\n"
+    put_new_file(disk, data_dir, KEY_FILE, text, random(_DRAFT_BYTES).hex())
+    path = data_dir / KEY_FILE
+    return _secret(_text_of(disk, path), str(path))

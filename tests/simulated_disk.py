@@ -25,7 +25,7 @@ FLIP_BYTES = 4096
 class Op(NamedTuple):
     """One operation; `path` of a directory for what changes names, `inode` for what changes bytes."""
 
-    kind: str  # mkdir, create, unlink, rename, sync-directory, write, sync, sync-failed, note
+    kind: str  # mkdir, create, link, unlink, rename, sync-directory, write, sync, sync-failed, note
     path: Path = Path()
     name: str = ""
     inode: int = 0
@@ -150,6 +150,15 @@ class SimulatedDisk:
         self.directories[to.parent][to.name] = self.directories[path.parent].pop(path.name)
         self.log.append(Op("rename", path.parent, path.name, data=to.name))
 
+    def link(self, path: Path, to: Path) -> None:
+        self._may("link")
+        if path.name not in self._in(path):
+            raise FileNotFoundError(errno.ENOENT, "no such file", str(path))
+        if to.name in self._in(to):
+            raise FileExistsError(errno.EEXIST, "exists", str(to))
+        inode = self._in(to)[to.name] = self._in(path)[path.name]
+        self.log.append(Op("link", to.parent, to.name, inode))
+
     def unlink(self, path: Path) -> None:
         self._may("unlink")
         names = self._in(path)
@@ -261,7 +270,7 @@ def _apply(directories: dict[Path, dict[str, int]], op: Op) -> None:
         directories.setdefault(op.path / op.name, {})
         return
     names = directories.setdefault(op.path, {})
-    if op.kind == "create":
+    if op.kind in {"create", "link"}:
         names[op.name] = op.inode
     elif op.kind == "unlink":
         names.pop(op.name, None)

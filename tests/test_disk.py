@@ -1,13 +1,15 @@
 """The real disk, as far as a test can see it, and that the simulated one says the same; what it forgets is its own."""
 
+import os
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway.disk import Disk, RealDisk
+from gateway.disk import Disk, RealDisk, put_file, put_new_file
 from tests.simulated_disk import LOSSES, Crash, Loss, SimulatedDisk
 
 
@@ -46,6 +48,40 @@ def test_names_are_made_once_moved_and_removed(disk: Disk, tmp_path: Path) -> No
         with pytest.raises(FileNotFoundError):
             missing(home / "y")
     assert disk.free_bytes(home) > 0
+
+
+def test_another_name_is_never_put_over_what_is_there(disk: Disk, tmp_path: Path) -> None:
+    home = tmp_path / "a"
+    disk.make_directory(home)
+    for name in ("x", "y"):
+        disk.create(home / name).append(name.encode())
+    disk.link(home / "x", home / "z")
+    with pytest.raises(FileExistsError):
+        disk.link(home / "x", home / "y")
+    disk.unlink(home / "x")
+    assert (disk.open(home / "y").read(0, 9), disk.open(home / "z").read(0, 9)) == (b"y", b"x")
+
+
+def test_a_sync_is_the_systems_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing else tells: a page cache answers as if it were the disk, until the power goes."""
+    synced = list[tuple[str, str]]()
+    for name in ("fdatasync", "fsync"):
+        monkeypatch.setattr(os, name, lambda fd, name=name: synced.append((name, str(Path(f"/proc/self/fd/{fd}").readlink()))))
+    disk = RealDisk()
+    disk.make_directory(tmp_path / "a")
+    file = disk.create(tmp_path / "a/f")
+    file.append(b"x")
+    assert synced == [("fsync", str(tmp_path))]
+    file.sync()
+    disk.sync_directory(tmp_path / "a")
+    assert synced[1:] == [("fdatasync", str(tmp_path / "a/f")), ("fsync", str(tmp_path / "a"))]
+    disk.close()
+
+
+@pytest.mark.parametrize("put", [put_file, partial(put_new_file, unique="u")])
+def test_a_small_file_is_durable_when_it_is_put(put: Callable[[Disk, Path, str, bytes], None]) -> None:
+    states = left(lambda disk: put(disk, Path("/d"), "f", b"whole"), Loss("none"))
+    assert states == {(("f", b"whole"),)}
 
 
 def test_a_lock_keeps_others_out_until_it_is_let_go(disk: Disk, tmp_path: Path) -> None:

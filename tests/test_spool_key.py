@@ -11,7 +11,7 @@ from gateway.disk import RealDisk
 from gateway.errors import ConfigError
 from gateway.keys import SecretKey
 from gateway.spool_key import KEY_FILE, secrets_of
-from tests.simulated_disk import LOSSES, SimulatedDisk, prefixes
+from tests.simulated_disk import LOSSES, Loss, SimulatedDisk, prefixes
 
 NAMED = SecretKey("1", base64.urlsafe_b64encode(b"k" * 32).decode())
 
@@ -52,6 +52,26 @@ def test_a_key_that_is_none_is_named(tmp_path: Path, text: str) -> None:
         secrets(tmp_path)
     with pytest.raises(ConfigError, match="keys file: spool kid 7: want at least 32 bytes in base64url"):
         secrets(tmp_path / "other", SecretKey("7", text))
+
+
+def test_two_that_make_one_at_once_have_the_same() -> None:
+    home, disk, theirs = Path("/data"), SimulatedDisk(), list[tuple[bytes, ...]]()
+
+    def dice(size: int) -> bytes:
+        if not theirs:  # while ours is drawn, the other one makes its own
+            theirs.append(secrets_of((), disk, home, home / "spool", lambda size: b"B" * size))
+        return b"A" * size
+
+    assert secrets_of((), disk, home, home / "spool", dice) == theirs[0]
+    assert disk.names(home) == [KEY_FILE]
+
+
+def test_a_key_is_durable_before_anything_is_sealed_with_it() -> None:
+    home, disk = Path("/data"), SimulatedDisk()
+    made = secrets_of((), disk, home, home / "spool", lambda size: b"r" * size)
+    [(_, crash)] = list(prefixes(disk.log))[-1:]
+    after = crash.disk(Loss("none"), random.Random(1))
+    assert secrets_of((), after, home, home / "spool", lambda size: b"s" * size) == made
 
 
 def test_no_crash_leaves_half_a_key() -> None:

@@ -123,6 +123,9 @@ class FaultyDisk:
     def rename(self, path: Path, to: Path) -> None:
         self._disk.rename(path, to)
 
+    def link(self, path: Path, to: Path) -> None:
+        self._disk.link(path, to)
+
     def unlink(self, path: Path) -> None:
         self._faults.check("unlink")
         self._disk.unlink(path)

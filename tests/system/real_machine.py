@@ -115,6 +115,9 @@ class LifeDisk:
     def rename(self, path: Path, to: Path) -> None:
         self._disk.rename(path, to)
 
+    def link(self, path: Path, to: Path) -> None:
+        self._disk.link(path, to)
+
     def unlink(self, path: Path) -> None:
         self._disk.unlink(path)
 
