@@ -34,13 +34,15 @@ class Rejected:
             logs.warning("nobody knows what was rejected", reason=exc.strerror)
 
     def keep(self, groups: Sequence[Group]) -> bool:
-        """False: no room, or the disk does not take them."""
+        """False: no room, or nobody can tell how much there is.  Raises OSError; asking again is no harm."""
         try:
             return self._keep(groups)
-        except (OSError, ConfigError) as exc:
+        except ConfigError as exc:
             logs.error("a rejected record cannot be kept apart", reason=str(exc))
-            self._held = None
             return False
+        except OSError:
+            self._held = None
+            raise
 
     def _keep(self, groups: Sequence[Group]) -> bool:
         if self._size_bytes is None:

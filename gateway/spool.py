@@ -49,6 +49,8 @@ from gateway.spool_tasks import Tasks
 _ROOM_BYTES: Final = 4_096
 _ASK_AGAIN_S: Final = 1.0
 _ASK_AGAIN_MAX_S: Final = 60.0  # of a disk that fails: each try reads the whole directory
+_REFUSED_AGAIN_S: Final = 10.0
+_REFUSED_MAX: Final = 1_000  # records in memory, while the disk does not take them
 _REJECTED: Final = "rejected"
 
 
@@ -87,6 +89,7 @@ class DiskSpool:
         self._log = Segments(disk, directory, secrets, random, spares=spares)
         self._rejected = Rejected(self._new_segments(directory / _REJECTED), settings.rejected_bytes_max)
         self._refused: deque[tuple[int, Group]] = deque()  # by Kafka, for good; still to be kept apart
+        self._is_put_off = False  # what was refused waits for a disk that failed
         self._is_closed = False
         self._tasks = Tasks(self._broke)
         self._books = Books(settings, self._log, reserved_for)
@@ -177,7 +180,7 @@ class DiskSpool:
         if self._is_closed:
             return
         self._is_closed = True
-        for name in ("adopt", "again"):
+        for name in ("adopt", "again", *(("reject",) if self._is_put_off else ())):
             self._tasks.cancel(name)
         await self._commits.close()
         await self._disk.run(self._rejected.segments.unlock)
@@ -223,9 +226,25 @@ class DiskSpool:
         self._tasks.run("reject", self._keep_refused)
 
     async def _keep_refused(self) -> None:
+        is_told = False
         while self._refused:
-            sequence, group = self._refused.popleft()
-            if await self._disk.run(partial(self._rejected.keep, [group])):
+            sequence, group = self._refused[0]
+            try:
+                is_kept = await self._disk.run(partial(self._rejected.keep, [group]))
+            except OSError as exc:
+                if not is_told:
+                    logs.error("a rejected record cannot be kept apart", reason=exc.strerror)
+                is_told = True
+                while len(self._refused) > _REFUSED_MAX:
+                    self._refused.pop()  # it stays where it is, until the next start
+                if self._is_closed:
+                    return
+                self._is_put_off = True
+                await asyncio.sleep(_REFUSED_AGAIN_S)
+                self._is_put_off = False
+                continue
+            self._refused.popleft()
+            if is_kept:
                 self.records_rejected += 1
                 self.settle(range(sequence, sequence + 1))
 

@@ -77,12 +77,12 @@ def a_segment_given_up_at_its_first_damage(patch: pytest.MonkeyPatch) -> None:
 
 
 def sequences_begun_anew(patch: pytest.MonkeyPatch) -> None:
-    recover = Segments.recover
+    recovering = Segments.recovering
 
-    def anew(segments: Segments, *args: Any) -> Recovered:
-        return recover(segments, *args)._replace(next_sequence=0)
+    def anew(segments: Segments, *args: Any) -> Iterator[Recovered | float]:
+        return (found._replace(next_sequence=0) if isinstance(found, Recovered) else found for found in recovering(segments, *args))
 
-    patch.setattr(Segments, "recover", anew)
+    patch.setattr(Segments, "recovering", anew)
 
 
 def a_commit_written_in_another_order(patch: pytest.MonkeyPatch) -> None:

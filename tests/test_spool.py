@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.disk import RealDisk
 from gateway.errors import ConfigError
@@ -116,7 +117,7 @@ async def test_beside_one_that_still_drains_it_is_open_and_adopts_what_that_one_
 
 
 @in_virtual_time
-async def test_what_kafka_refuses_beside_one_that_still_drains_stays_where_it_is() -> None:
+async def test_what_kafka_refuses_beside_one_that_still_drains_is_kept_apart_when_he_is_gone() -> None:
     """Both would keep it in the directory of the seat, and only one at a time may."""
     disk, (home, spare) = SimulatedDisk(), [HOME.parent / name for name in ("0", "2")]
     draining, ours = (DiskSpool(SETTINGS, home, [bytes(32)], FakeClock().clock, disk, reserved_for="signups", spares=[spare]) for _ in range(2))
@@ -125,9 +126,11 @@ async def test_what_kafka_refuses_beside_one_that_still_drains_stays_where_it_is
         [record] = some(number, 1)
         sequences = await spool.append("syncs", 0, [record])
         spool.reject("syncs", 0, sequences.start, record)
-        await spool._idle()
+        await asyncio.sleep(1)
     assert [(spool.records_rejected, spool.records_aside) for spool in (draining, ours)] == [(1, 0), (0, 1)]
     await draining.close()
+    await asyncio.sleep(60)
+    assert (ours.records_rejected, ours.records_aside) == (1, 0)
     await ours.close()
 
 
@@ -233,6 +236,42 @@ async def test_what_was_left_is_found_when_the_disk_says_it() -> None:
     await asyncio.sleep(100)
     assert await names(spool) == ["e0", "e1"]
     await spool.close()
+
+
+@in_virtual_time
+async def test_a_rejected_record_that_the_disk_did_not_take_is_kept_apart_when_it_does() -> None:
+    disk, kept = SimulatedDisk(), some(0, 3)
+    spool = await opened(disk)
+    first = (await spool.append("syncs", 0, kept)).start
+    spool.reject("syncs", 0, first, kept[0])
+    await spool._idle()
+    fail(disk, ["sync"])
+    spool.reject("syncs", 0, first + 1, kept[1])
+    await asyncio.sleep(60)
+    assert (spool.records_rejected, spool.records_aside) == (1, 1)
+    fail(disk, [])
+    await asyncio.sleep(60)
+    spool.reject("syncs", 0, first + 2, kept[2])
+    await spool._idle()
+    assert (spool.records_rejected, spool.records_aside) == (3, 0)
+    fail(disk, ["sync"])
+    spool.reject("syncs", 0, first + 2, kept[2])
+    await asyncio.sleep(1)
+    await spool.close()
+    assert not disk.locks, "nobody waits for it at the end"
+
+
+@in_virtual_time
+async def test_what_was_rejected_before_counts_for_its_bound_after_a_restart() -> None:
+    disk, settings = SimulatedDisk(), replace(SETTINGS, rejected_bytes_max=3_000)
+    for life in range(2):
+        spool = await opened(disk, settings=settings)
+        kept = some(life, 1, 2_000)
+        sequence = (await spool.append("syncs", 0, kept)).start
+        spool.reject("syncs", 0, sequence, kept[0])
+        await spool._idle()
+        assert (spool.records_rejected, spool.records_aside) == ((1, 0), (0, 1))[life]
+        await spool.close()
 
 
 class SlowDisk(SimulatedDisk):

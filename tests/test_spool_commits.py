@@ -8,6 +8,7 @@ from typing import TypeVar
 from unittest.mock import patch
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.config import Spool as Settings
 from gateway.errors import SpoolFailed
@@ -168,3 +169,38 @@ async def test_what_is_taken_over_while_a_segment_is_made_has_none_of_its_sequen
         assert record.event_id == name
         spool.settle(range(sequence, sequence + 1))
     assert spool.waiting() == {}
+
+
+@in_virtual_time
+async def test_what_a_disk_that_failed_never_took_takes_no_room() -> None:
+    disk = SimulatedDisk()
+    spool = await opened(disk, settings=replace(SETTINGS, bytes_max=1 << 24, segment_bytes=1 << 23))
+    fail(disk, ["sync"])
+    # Too much for one commit: the second is still pending when the first fails.
+    futures = [spool.append("syncs", 0, some(n, 1, 3 << 20)) for n in range(2)]
+    await asyncio.gather(*futures, return_exceptions=True)
+    assert spool._books.promised_bytes == 0
+
+
+@in_virtual_time
+async def test_what_a_failed_commit_may_have_written_takes_room() -> None:
+    disk = SimulatedDisk()
+    spool = await opened(disk)
+    before = spool.size_bytes
+    fail(disk, ["sync"])
+    with pytest.raises(SpoolFailed):
+        await spool.append("syncs", 0, some(0, 1, 3_000))
+    on_disk = sum(len(disk.inodes[disk.directories[HOME][name]]) for name in segments(disk))
+    assert spool.size_bytes >= on_disk > before
+
+
+@in_virtual_time
+async def test_a_segment_that_was_begun_is_not_begun_again() -> None:
+    disk = SimulatedDisk()
+    gone = await opened(disk, "1")
+    await gone.append("syncs", 0, some(10, 1))
+    spool = await opened(disk)
+    assert await spool.adopt(HOME.parent / "1")
+    for n in range(5):
+        await spool.append("syncs", 0, some(n, 1))
+    assert len(segments(disk)) == 1, "one behind what was adopted"
