@@ -71,6 +71,7 @@ class MemorySpool:
         self._adopted: dict[int, tuple[Kept, int]] = {}  # sequence of ours → where it came from
         self._adoptions: list[Kept] = []
         self._aside: set[int] = set()
+        self._settled: list[int] = []
         self._waiting: Counter[Lane] = Counter()
         self._running = asyncio.Event()
         self._running.set()
@@ -145,8 +146,7 @@ class MemorySpool:
     def settle(self, sequences: range) -> None:
         for sequence in [one for one in self._entries if one in sequences]:
             lane, _ = self._entries.pop(sequence)
-            kept, shift = self._adopted.get(sequence, (self._kept, 0))
-            kept.records.pop(sequence - shift, None)
+            self._settled.append(sequence)  # a kill forgets that
             if sequence in self._aside:
                 self._aside.discard(sequence)
             else:
@@ -193,6 +193,9 @@ class MemorySpool:
         self._is_open = False
         if self._writer is not None:
             await self._writer
+        for sequence in self._settled:
+            kept, shift = self._adopted.get(sequence, (self._kept, 0))
+            kept.records.pop(sequence - shift, None)
         for kept in (self._kept, *(kept for kept, _ in self._adopted.values())):
             kept.is_locked = False
 
@@ -233,7 +236,10 @@ class MemorySpool:
         return self._kept.spool_id if self._is_open else 0
 
     def watermarks(self) -> Mapping[int, int]:
-        adopted = {kept.spool_id: min(kept.records, default=kept.next) for kept in self._adoptions}
+        adopted = {kept.spool_id: kept.next for kept in self._adoptions}
+        for sequence in sorted(self._adopted.keys() & self._entries.keys(), reverse=True):
+            kept, shift = self._adopted[sequence]
+            adopted[kept.spool_id] = sequence - shift
         return {self.spool_id: self.watermark, **adopted} if self._is_open else adopted
 
     # How

@@ -5,6 +5,7 @@ record that was answered is in Kafka's log or in the spool.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -784,10 +785,16 @@ def check(w: World, lives: Sequence[Sequence[Call]], rejected: Sequence[str]) ->
                             accepted.setdefault(call.key, []).append(name)
                     case Outcome.REFUSED:
                         assert name.endswith("!")
+                        assert name not in rejected, "nothing is kept"
                     case Outcome.WITHDRAWN:
                         assert name not in log
         for names in accepted.values():  # the first copy of each stands in the order they came
             assert [log.index(name) for name in names] == sorted(log.index(name) for name in names)
+    unsure = {
+        record.event_id for life in lives for call in life for record, told in zip(call.records, call.told or [U] * len(call.records), strict=True) if told is U
+    }
+    plain = Counter(one.value.decode() for _, one in w.broker.log("syncs.v1") if not is_marked(one))
+    assert {name for name, times in plain.items() if times > 1} <= unsure, "what comes again says so, or nobody knew"
     assert not any(name.endswith("!") for name in log)
     assert set(rejected) <= {name for life in lives for call in life for name in (record.event_id for record in call.records) if name.endswith("!")}
     assert (w.spool.records, w.deliverer.held_bytes) == ([], 0)
