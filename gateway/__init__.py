@@ -15,7 +15,7 @@ What Kafka does not acknowledge waits on this machine's disk:
 
     deliver ─▶ spool ─▶ spool_commits, spool_replay ─▶ segments ─▶ disk
 
-    spool_books, core/backlog: what waits, and where it stands; core/record: the bytes
+    spool_books, core/backlog: what waits, and where it stands; core/record: the bytes; strays: for partitions that are gone
 
 Whoever was answered may ask what has become of it, any worker of any machine:
 

@@ -49,10 +49,11 @@ from gateway.core.kept import InKafka, InSpool, Kept
 from gateway.core.lane import Delivery, Lane
 from gateway.core.light import INDEX, REASONS
 from gateway.core.receipt import Outcome, Settled
-from gateway.errors import BatchRefused, BrokerAway, ConfigError, PartitionFailed
+from gateway.errors import BatchRefused, BrokerAway, ConfigError, PartitionFailed, SpoolError
 from gateway.kafka import Broker, Topic
 from gateway.kafka import key_hash as hash_of
 from gateway.spool_store import Spool
+from gateway.strays import moved
 
 _TICK_S: Final = 0.05
 _TICKS_A_HEDGE: Final = 5  # how exactly hedge_ms is kept
@@ -93,6 +94,7 @@ class Deliverer:
         self._names = {"syncs": settings.syncs_topic, "signups": settings.signups_topic}
         self._tick_s = min(_TICK_S, settings.hedge_ms / 1000 / _TICKS_A_HEDGE) if spool is not None else _TICK_S
         self._kinds = {name: kind for kind, name in self._names.items()}
+        self._spool = spool
         self._copies = Copies(settings, spool, clock, slot, self._kinds, self._copied) if spool is not None else None
         if spool is not None:
             spool.on_found = self._found
@@ -300,7 +302,9 @@ class Deliverer:
     async def _serve(self, lane: Lane) -> None:
         """Send one lane's batches, one at a time, as long as they are full."""
         try:
-            while self._connected.is_set() and (batch := await self._backlog(lane) if lane.is_spooling else lane.take(self._monotonic_s())):
+            while (
+                self._connected.is_set() and not lane.is_gone and (batch := await self._backlog(lane) if lane.is_spooling else lane.take(self._monotonic_s()))
+            ):
                 await self._send(lane, batch)
                 self._count_held()
                 if (pause_s := lane.closed_until_s - self._monotonic_s()) > 0:
@@ -451,8 +455,15 @@ class Deliverer:
                 continue
             try:
                 self._told(await self._broker.topics())
+                await self._move_strays()
             except BrokerAway as exc:
                 logs.warning("kafka topics could not be read", reason=str(exc))
+            except SpoolError as exc:
+                logs.warning("what waits for a partition that is gone cannot be moved", reason=str(exc))
+
+    async def _move_strays(self) -> None:
+        if self._spool is not None and await moved(self._spool, {topic.name: topic.partitions for topic in self._topics.values()}):
+            self._found()
 
     # What first contact and every later look tell
 

@@ -655,6 +655,27 @@ async def test_records_that_are_found_later_are_replayed_beside_ours() -> None:
 
 
 @in_virtual_time
+async def test_what_was_accepted_for_a_partition_that_is_gone_goes_where_its_key_belongs_now() -> None:
+    """The topic was made anew, smaller, while Kafka was away; or while its last partition failed."""
+    for is_away in (True, False):
+        async with world() as w:
+            if is_away:
+                w.broker.kill()
+            else:
+                w.broker.fail = lambda _topic, partition: partition == 1
+            assert await w.send("a", key=LANE_1).task == [S]
+            w.broker.put_topic(SYNCS._replace(partitions=1))
+            if is_away:
+                w.broker.revive()
+            await w.until(120)
+            assert (w.log(), w.spool.waiting()) == (["a"], {})
+            sent = len(w.broker.batches)
+            await w.until(600)
+            assert len(w.broker.batches) == sent
+            assert await w.send("b", key=LANE_1).task == [D]
+
+
+@in_virtual_time
 async def test_flush_waits_for_kafka_as_long_as_its_share_and_spools_the_rest() -> None:
     async with world(hedge_ms=4_000) as w:
         w.broker.latency_s = 0.5

@@ -168,6 +168,7 @@ class Lane:
         "failures",
         "held_bytes",
         "is_closing",
+        "is_gone",
         "is_spooling",
         "is_suspect",
         "partition",
@@ -193,6 +194,7 @@ class Lane:
         self.closed_until_s = 0.0
         self.is_spooling = is_spooling
         self.is_closing = False
+        self.is_gone = False  # its partition is there no more
         self.copying: Copy | None = None  # the one append on its way
         self.replay: list[tuple[int, Record]] = []  # the batch in flight from the spool, by sequence
         # For the spool, until whoever owns it takes them from here: what need not be replayed, and what Kafka never takes.
@@ -371,7 +373,8 @@ class Lane:
         return run.is_nobodys or (self.is_spooling and run.is_on_disk)
 
     def give_up(self) -> None:
-        """The partition is gone: what waits for it is told so at once."""
+        """The partition is gone: what waits for it is told so at once, and nothing more is sent."""
+        self.is_gone = True
         for run in self._queue:
             run.delivery.time_is_up()
         self.forget_settled()
