@@ -39,7 +39,7 @@ LAYERS: Final = (
     ("connections", "deliver", "spool", "identity", "limits", "openapi.__main__", "parser"),
     ("spool_commits",),
     ("spool_replay", "spool_sweep"),
-    ("rejected", "spool_books", "spool_files", "spool_id", "spool_key", "strays", "topicsfile"),
+    ("rejected", "spool_books", "spool_files", "spool_id", "spool_key", "lanes", "strays", "topicsfile"),
     (
         "acts",
         "audit_lines",
