@@ -83,6 +83,7 @@ Glossary
     segment   one of its files; a frame is one partition's share of a commit, which is one write and one sync
     sequence  the number of a record in its directory: it grows, and is never given twice
     settled   in Kafka, or nobody's any more: not to be replayed; below a spool's watermark everything is
+    sheet     where a worker counts what it acknowledged in a minute; it becomes a line of the audit, in a topic of its own
     receipt   what a 202 carries: where its records are kept, by partition and offsets or by spool id and sequence, signed
     drain     SIGTERM until exit: serve on, stop accepting, finish, flush
 """
