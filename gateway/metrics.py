@@ -143,6 +143,12 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "Grows: Kafka takes less than comes; bring it back before sluicegate_spool_max_bytes is reached.",
     ),
     Metric(
+        "sluicegate_spool_waiting_bytes",
+        "gauge",
+        "Of sluicegate_spool_bytes, about what the records take that wait: seven tenths of sluicegate_spool_max_bytes, and the door is cut.",
+        "Far less than sluicegate_spool_bytes: a partition that Kafka does not take keeps a few records in each segment, and with them the segments.",
+    ),
+    Metric(
         "sluicegate_spool_max_bytes",
         "gauge",
         "spool.bytes_max, what it may take; 0 where there is no spool.",

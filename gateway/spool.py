@@ -103,6 +103,10 @@ class DiskSpool:
         return self._books.size_bytes
 
     @property
+    def waiting_bytes(self) -> int:
+        return self._books.backlog.waiting_bytes()
+
+    @property
     def records_aside(self) -> int:
         return self._books.records_aside
 

@@ -56,6 +56,7 @@ class SpoolGauges:
         self._light(reason_of(self._spool.reason, min(waiting, self._waited), aside))
         self._waited = waiting
         self._gauges["spool_bytes"].set(self._spool.size_bytes)
+        self._gauges["spool_waiting_bytes"].set(self._spool.waiting_bytes)
         self._gauges["spool_max_bytes"].set(self._bytes_max)
         self._gauges["spool_records"].set(waiting)
         self._gauges["spool_aside_records"].set(aside)
@@ -74,4 +75,13 @@ class SpoolGauges:
         self._counted = now
 
 
-_NAMES: Final = ("spool_light", "spool_reason", "spool_bytes", "spool_max_bytes", "spool_records", "spool_aside_records", "spool_oldest_seconds")
+_NAMES: Final = (
+    "spool_light",
+    "spool_reason",
+    "spool_bytes",
+    "spool_waiting_bytes",
+    "spool_max_bytes",
+    "spool_records",
+    "spool_aside_records",
+    "spool_oldest_seconds",
+)

@@ -90,6 +90,10 @@ class Spool(Protocol):
         """What it takes of the disk for records that wait: what is kept apart for a person has bounds of its own, for it never drains."""
 
     @property
+    def waiting_bytes(self) -> int:
+        """Of these, about what records take that wait.  Less, where few keep a segment whose others are in Kafka: it goes as a whole."""
+
+    @property
     def records_aside(self) -> int:
         """Records that Kafka refuses and for which there is no room apart, or that cannot be read: they stay, and are not replayed by this process."""
 

@@ -446,7 +446,8 @@ def _pacer(config: Config, board: Board) -> Pacer | None:
     if room.consumer_group:
         lag = LagReader(deliver.bootstrap, deliver.signups_topic, room.consumer_group, timeout_s=deliver.connect_timeout_ms / 1000)
     remembered = files_in(directory, room, worker=0).newest()
-    return Pacer(room, store, lag, board, directory, SYSTEM, stall_s=deliver.stall_ms / 1000, margin=MARGIN, remembered=remembered)
+    stall_s, timeout_s = deliver.stall_ms / 1000, deliver.timeout_ms / 1000
+    return Pacer(room, store, lag, board, directory, SYSTEM, stall_s=stall_s, timeout_s=timeout_s, margin=MARGIN, remembered=remembered)
 
 
 def _auditor(config: Config, board: Board) -> Auditor:

@@ -220,6 +220,10 @@ class MemorySpool:
         return sum(_size(record) for _, record in self._entries.values())
 
     @property
+    def waiting_bytes(self) -> int:
+        return sum(_size(record) for _, (_, record) in self._in_order())
+
+    @property
     def records_aside(self) -> int:
         return len(self._aside)
 

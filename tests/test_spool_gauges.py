@@ -37,7 +37,7 @@ def opened(**switches: object) -> MemorySpool:
 
 
 def shown(slot: Slot) -> dict[str, float]:
-    names = ("bytes", "max_bytes", "records", "aside_records", "oldest_seconds")
+    names = ("bytes", "waiting_bytes", "max_bytes", "records", "aside_records", "oldest_seconds")
     return {name: slot.gauge(f"sluicegate_spool_{name}").value for name in names}
 
 
@@ -71,11 +71,21 @@ async def test_the_figures_of_a_spool_stand_on_the_slot() -> None:
     slot, spool = Board.create(1).slots[0], opened(rejected_max=0)
     gauges = SpoolGauges(spool, 40_000, slot)
     gauges.show()
-    assert (reason(slot), shown(slot)) == ("spool-ok", {"bytes": 0, "max_bytes": 40_000, "records": 0, "aside_records": 0, "oldest_seconds": 0})
+    assert (reason(slot), shown(slot)) == (
+        "spool-ok",
+        {"bytes": 0, "waiting_bytes": 0, "max_bytes": 40_000, "records": 0, "aside_records": 0, "oldest_seconds": 0},
+    )
     kept = records(3)
     sequences = await spool.append("syncs", 0, kept)
     gauges.show()
-    assert shown(slot) == {"bytes": spool.size_bytes, "max_bytes": 40_000, "records": 3, "aside_records": 0, "oldest_seconds": 60}
+    assert shown(slot) == {
+        "bytes": spool.size_bytes,
+        "waiting_bytes": spool.waiting_bytes,
+        "max_bytes": 40_000,
+        "records": 3,
+        "aside_records": 0,
+        "oldest_seconds": 60,
+    }
     spool.reject("syncs", 0, sequences[1], kept[1])
     gauges.show()
     assert (reason(slot), shown(slot)["records"], shown(slot)["aside_records"]) == ("spool-aside", 2, 1)

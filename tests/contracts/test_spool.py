@@ -329,6 +329,20 @@ async def test_what_is_put_aside_stays_above_the_watermark(examinee: Examinee) -
     await spool.close()
 
 
+async def test_bytes_that_wait_are_those_of_records_that_wait(spool: Spool) -> None:
+    """Where others that share a segment with them are settled, too."""
+    assert spool.waiting_bytes == 0
+    await spool.append("syncs", 0, some(0, 5, 100))
+    half = spool.waiting_bytes
+    assert 500 <= half <= spool.size_bytes
+    others = await spool.append("syncs", 1, some(5, 5, 100))
+    assert spool.waiting_bytes >= 1.8 * half
+    spool.settle(others)
+    assert 0.8 * half <= spool.waiting_bytes <= 1.2 * half
+    spool.settle(range(MANY))
+    assert spool.waiting_bytes == 0
+
+
 async def test_the_oldest_that_waits(spool: Spool) -> None:
     assert spool.oldest_s == 0
     first = await spool.append("syncs", 0, [record(0)])
