@@ -167,6 +167,18 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "Not 0: SluicegateSpoolAside in docs/operations.md says what to do with them; the next start tries them again.",
     ),
     Metric(
+        "sluicegate_spool_damaged_segments",
+        "gauge",
+        "Files of the spool in which something was found that cannot be read, and that are kept: looked for at each start.",
+        "Not 0: what they held was acknowledged; SluicegateSpoolAside in docs/operations.md says what to do with them.",
+    ),
+    Metric(
+        "sluicegate_spool_rejected_bytes",
+        "gauge",
+        "What lies in rejected/: records that Kafka refused for good after their 202. Looked for at each start.",
+        "Not 0: SluicegateSpoolAside in docs/operations.md says how to give them back, or where to put them.",
+    ),
+    Metric(
         "sluicegate_spool_oldest_seconds",
         "gauge",
         "How long ago the oldest record that waits in this worker's spool was received; 0 where none waits.",

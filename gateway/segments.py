@@ -106,6 +106,7 @@ class Recovered(NamedTuple):
     frames: int
     set_aside: int  # gaps with good frames behind them, and segments that cannot be opened
     torn_bytes: int
+    damaged: int  # segments: those with a gap, those that cannot be opened, and those kept for a person
 
 
 class Segments:
@@ -158,6 +159,7 @@ class Segments:
             ConfigError: a segment was written with a key that is not among the secrets.
         """
         held: list[Held] = []
+        kept, unopened = len(self._damaged()), 0
         end = next_sequence = set_aside = torn_bytes = frames = 0
         for name in sorted(name for name in self._disk.names(self.directory) if name.endswith(_SUFFIX)):
             try:
@@ -166,6 +168,7 @@ class Segments:
                 # It may come back, and with it whatever was given in it.
                 logs.error("a segment of the spool cannot be opened", name=name, reason=exc.strerror)
                 next_sequence, set_aside = max(next_sequence, _after(name)), set_aside + 1
+                unopened += 1
                 continue
             try:
                 one = self._known(name, file, end)
@@ -181,7 +184,8 @@ class Segments:
             next_sequence = max(next_sequence, one.part.first + gaps.next_sequence - one.segment.first)
         if frames or set_aside:
             logs.info("a spool was recovered", directory=self.directory.name, frames=frames, set_aside=set_aside, torn_bytes=torn_bytes)
-        yield Recovered(held, max(next_sequence, end), frames, set_aside, torn_bytes)
+        damaged = kept + unopened + sum(one.is_damaged for one in held)
+        yield Recovered(held, max(next_sequence, end), frames, set_aside, torn_bytes, damaged)
 
     def _known(self, name: str, file: File, first: int) -> Held | None:
         segment = form.read_segment(name, _readable(file, 0, form.HEADER_BYTES))
@@ -283,7 +287,15 @@ class Segments:
             self._disk.unlink(held.path)
 
     def _damaged_bytes(self) -> int:
-        return sum(self._disk.size(self.directory / name) for name in self._disk.names(self.directory) if name.endswith(_DAMAGED_SUFFIX))
+        return sum(self._disk.size(path) for path in self._damaged())
+
+    def _damaged(self) -> list[Path]:
+        return [self.directory / name for name in self._disk.names(self.directory) if name.endswith(_DAMAGED_SUFFIX)]
+
+    def frames_bytes(self) -> int:
+        """What there is beside the headers, whether it can be read or not.  By the files' sizes: it costs no reading."""
+        sizes = [self._disk.size(self.directory / name) for name in self._disk.names(self.directory) if name.endswith(_SUFFIX)]
+        return sum(max(size - form.HEADER_BYTES, 0) for size in sizes)
 
 
 def _after(name: str) -> int:

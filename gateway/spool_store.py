@@ -114,6 +114,14 @@ class Spool(Protocol):
         """How many were found that cannot be read; those of before this process began among them, again at each start."""
 
     @property
+    def segments_damaged(self) -> int:
+        """In how many files something was found that cannot be read, when it was opened or adopted; those kept for a person stay, and are found again."""
+
+    @property
+    def rejected_bytes(self) -> int:
+        """What is kept apart of records that Kafka refused for good; what lay there when it was opened or adopted among it."""
+
+    @property
     def watermark(self) -> int:
         """Every sequence of its own directory below this one is settled."""
 

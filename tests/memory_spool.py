@@ -35,6 +35,7 @@ class Kept:
         self.next = 1
         self.spool_id = next(_IDS)
         self.records: dict[int, tuple[Lane, Record]] = {}
+        self.rejected: list[tuple[int, Record]] = []
         self.is_locked = False
 
 
@@ -59,12 +60,11 @@ class MemorySpool:
         self.is_written = False
         self.is_broken = False
         self.rejected_max = 1_000
-        self.rejected: list[tuple[int, Record]] = []
         self.appends: list[list[str]] = []  # the event ids of every append, in order
         self.now_s = 0.0
         self.frames_synced = 0
         self.frames_failed = 0
-        self.frames_set_aside = 0  # what is in memory can always be read
+        self.frames_set_aside = self.segments_damaged = 0  # what is in memory can always be read
         self._reserved_for = reserved_for
         self._kept = self.shelf.setdefault(directory, Kept())
         self._entries: dict[int, tuple[Lane, Record]] = dict(self._kept.records)
@@ -218,6 +218,16 @@ class MemorySpool:
     @property
     def size_bytes(self) -> int:
         return sum(_size(record) for _, record in self._entries.values())
+
+    @property
+    def rejected(self) -> list[tuple[int, Record]]:
+        """What is kept apart, by this life and by those before."""
+        return self._kept.rejected
+
+    @property
+    def rejected_bytes(self) -> int:
+        there = [self._kept, *self._adoptions] if self._is_open else []
+        return sum(_size(record) for kept in there for _, record in kept.rejected)
 
     @property
     def waiting_bytes(self) -> int:

@@ -428,6 +428,28 @@ async def test_a_rejected_record_that_cannot_be_kept_apart_is_skipped_and_stays(
     await again.close()
 
 
+async def test_what_was_rejected_is_known_from_each_start_on(examinee: Examinee, spool: Spool) -> None:
+    gone = examinee.make("1")
+    assert gone.rejected_bytes == 0
+    await gone.open()
+    assert gone.rejected_bytes == 0
+    sequences = await gone.append("syncs", 0, some(0, 2, 600))
+    await reject(gone, sequences[0], record(0, 600))
+    once = gone.rejected_bytes
+    assert once >= 600
+    examinee.kill(gone)
+    again = examinee.make("1")
+    await again.open()
+    assert again.rejected_bytes == once
+    await reject(again, sequences[1], record(1, 600))
+    assert once + 600 <= again.rejected_bytes <= 2 * once
+    both = again.rejected_bytes
+    await again.close()
+    assert spool.rejected_bytes == 0
+    assert await spool.adopt(examinee.path("1")), "nothing in it waits, and its rejected records are still somebody's"
+    assert spool.rejected_bytes == both
+
+
 acts = st.one_of(
     st.tuples(st.just("append"), st.integers(0, 2), st.integers(1, 4), st.integers(0, 3_000)),
     st.tuples(st.just("settle"), st.integers(0, 60), st.integers(1, 20), st.just(0)),
