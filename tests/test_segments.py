@@ -116,7 +116,7 @@ def test_a_segment_that_cannot_be_opened_keeps_its_sequences() -> None:
     disk, _ = with_frames(0, 2)
     disk.faults = lambda kind: errno.EIO if kind == "open" else 0
     found = recover(disk)
-    assert (found.held, found.next_sequence > 4, found.set_aside) == ([], True, 1)
+    assert (found.held, found.next_sequence > 4, found.set_aside, found.damaged) == ([], True, 1, 1)
 
 
 def test_files_of_other_names_are_left_alone() -> None:

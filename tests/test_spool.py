@@ -10,6 +10,7 @@ import pytest
 from gateway.disk import RealDisk
 from gateway.errors import ConfigError
 from gateway.spool import DiskSpool
+from gateway.spool_commits import PROBE_S
 from tests.fakes import FakeClock, in_virtual_time
 from tests.simulated_disk import SimulatedDisk
 from tests.spools import HOME, MANY, SETTINGS, fail, names, opened, segments, some, spool_on
@@ -248,6 +249,43 @@ async def test_a_disk_that_hangs_keeps_nobody_who_will_not_wait() -> None:
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(spool.close(), 5)
     assert (answer.done(), spool.reason) == (False, "closed")
+
+
+@in_virtual_time
+async def test_a_disk_that_does_not_say_what_was_rejected_stops_no_start() -> None:
+    disk = SimulatedDisk()
+    spool = await opened(disk)
+    [sequence] = await spool.append("syncs", 0, some(0, 1))
+    spool.reject("syncs", 0, sequence, *some(0, 1))
+    await spool._idle()
+    fail(disk, ["size"])
+    again = await opened(disk)
+    assert (again.reason, again.rejected_bytes) == ("ok", 0)
+
+
+@in_virtual_time
+async def test_damage_in_a_directory_that_has_nothing_else_is_known_to_who_adopts_it() -> None:
+    disk = SimulatedDisk()
+    gone, spool = await opened(disk, "1"), await opened(disk)
+    disk.create(HOME.parent / "1" / "0.damaged")
+    await gone.close()
+    assert await spool.adopt(HOME.parent / "1")
+    assert (spool.segments_damaged, spool.waiting()) == (1, {})
+
+
+@in_virtual_time
+async def test_what_was_rejected_by_whoever_had_the_directory_until_now_is_known() -> None:
+    """A worker that drains while its successor starts beside it."""
+    disk = SimulatedDisk()
+    leaving = await opened(disk)
+    [sequence] = await leaving.append("syncs", 0, some(0, 1))
+    later = DiskSpool(SETTINGS, HOME, [bytes(32)], FakeClock().clock, disk, reserved_for="signups")
+    await later.open()
+    assert later.reason == "failed"
+    leaving.reject("syncs", 0, sequence, *some(0, 1))
+    await leaving.close()
+    await asyncio.sleep(2 * PROBE_S)
+    assert (later.reason, later.rejected_bytes > 0) == ("ok", True)
 
 
 @in_virtual_time
