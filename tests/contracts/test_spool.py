@@ -79,6 +79,7 @@ def _on_disk(disk_of: Callable[[], Any], root: Path) -> Examinee:
     def kill(spool: Spool) -> None:
         assert isinstance(spool, DiskSpool)
         spool._log.unlock()
+        spool._rejected.segments.unlock()
 
     return Examinee(make, kill, root.joinpath, _fill)
 
