@@ -77,6 +77,7 @@ class Auditor:
         self._has_lines = asyncio.Event()
         self._complaints: set[str] = set()
         self._results = board.supervisor.counters_by("sluicegate_audit_lines_total")
+        self._uncounted = board.supervisor.counter("sluicegate_audit_uncounted_total")
         self._gauge = board.supervisor.gauge("sluicegate_audit_lines_waiting")
 
     async def run(self, random: Callable[[int], bytes]) -> None:
@@ -116,6 +117,7 @@ class Auditor:
     async def _keep(self, lines: Sequence[Line]) -> None:
         """In the queue and on disk."""
         fresh, self._unsaved = [*self._unsaved, *lines], []
+        self._uncounted.add(sum(line.uncounted for line in fresh))
         kept = [line for line in fresh if self._enqueue(line, self._file_number)]
         if kept:
             path = _path(self._directory, self._file_number)
@@ -242,7 +244,7 @@ def leave_lines(disk: Disk, data_dir: Path, slot: Slot, machine: str, now_us: in
     directory = data_dir / DIRECTORY
     disk.make_directory(directory)
     number = next(number for number in count(now_us) if number not in _numbers(disk, directory))
-    _write(disk, _path(directory, number), _text(collector.ended(0, now_us)))
+    _write(disk, _path(directory, number), _text(collector.left(0, now_us)))
 
 
 # What the directory says, also to who only looks
