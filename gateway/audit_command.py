@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from gateway import keys
-from gateway.auditor import home_of, waiting_lines
+from gateway.audit_files import home_of, waiting_lines
 from gateway.clock import Clock
 from gateway.config import Config
 from gateway.core import audit
