@@ -1,5 +1,6 @@
 """What a worker counted is what the supervisor takes, whoever is killed when."""
 
+import contextlib
 import os
 import signal
 from itertools import count
@@ -121,6 +122,15 @@ class _Board:
             raise _Killed
         self._left -= 1
         self._slot[at] = value  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("writes", range(4))
+def test_nobody_sits_with_anothers_time(writes: int) -> None:
+    slot = words()
+    Sheets(slot, "0000002a", 0)
+    with contextlib.suppress(_Killed):
+        Sheets(_Board(slot, writes), "0000002b", 60_000_000)  # type: ignore[arg-type]
+    assert Desk(slot).life in (Life("0000002a", 0), None, Life("0000002b", 1))
 
 
 @pytest.mark.parametrize("writes", range(40))
