@@ -25,9 +25,8 @@ be read, 2 an argument or a key is wrong, 3 with --strict: nothing is missing, b
 
 import argparse
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -36,7 +35,8 @@ from gateway.audit_files import home_of, waiting_lines
 from gateway.clock import Clock
 from gateway.config import Config
 from gateway.core import audit
-from gateway.core.audit import Cells, Line
+from gateway.core.audit import Cells
+from gateway.core.heard import Heard
 from gateway.core.reckoning import Judged, Place, judge, together
 from gateway.core.recordbatch import headers_of
 from gateway.disk import Disk
@@ -70,35 +70,6 @@ class Part(NamedTuple):
 
     cells: str
     is_torn: bool
-
-
-class Life:
-    """What is known of a worker from its lines in the range, and shortly before and after it."""
-
-    def __init__(self, line: Line, since: int) -> None:
-        self.since = since
-        self.home, self.machine = line.home, line.machine
-        self.has_last = False
-        self.minutes: set[int] = set()
-        self.minute_of_part: dict[int, int] = {}
-
-    def heard(self, line: Line, minute: int) -> None:
-        """One of them."""
-        self.has_last |= line.is_last
-        self.minutes.add(minute)
-        if line.part:
-            self.minute_of_part[line.part] = minute
-
-    def gaps(self) -> Iterator[int]:
-        """Minutes that a part which is not there may be of.  Where as many have no line at all, these are they, and are known already.
-
-        What comes late has the number of its time, so the minute before is among them.
-        """
-        for one, other in pairwise(sorted(self.minute_of_part)):
-            first, last = sorted((self.minute_of_part[one], self.minute_of_part[other]))
-            lost = other - one - 1
-            if lost > sum(minute not in self.minutes for minute in range(first, last)):
-                yield from range(first - 1, last + 1)
 
 
 class Outcome(NamedTuple):
@@ -164,7 +135,7 @@ class Search:
         self._log = log
         self.minutes = minutes
         self.lines: dict[Key, dict[int, Part]] = {}
-        self.lives: dict[str, Life] = {}
+        self.lives: dict[str, Heard] = {}
         self.uncounted: set[Key] = set()  # that say of themselves that they are not whole
         self.bad_lines = 0
         self.elements: dict[Key, tuple[bytearray, bytearray, bytearray]] = {}  # by place
@@ -201,7 +172,7 @@ class Search:
         if key.minute in range(self.minutes.start - _BEFORE, self.minutes.stop + _BEHIND):
             life = self.lives.get(key.worker)
             if life is None:
-                life = self.lives[key.worker] = Life(line, minute.since)
+                life = self.lives[key.worker] = Heard(line, minute.since)
             life.heard(line, key.minute)
         if key.minute in self.minutes:
             self.lines.setdefault(key, {})[line.part] = Part(line.cells, line.is_torn)

@@ -70,7 +70,7 @@ LAYERS: Final = (
     ("openapi.room", "openapi.catalogue", "sheets", "watermarks"),
     ("openapi.parts",),
     ("openapi.schemas", "core.alone"),
-    ("core.act", "core.backlog", "core.lane", "core.place", "core.reckoning", "core.record", "core.waiting"),
+    ("core.act", "core.backlog", "core.heard", "core.lane", "core.place", "core.reckoning", "core.record", "core.waiting"),
     ("core.receipt", "core.event", "core.sign", "pages.waiting"),
     (
         "core.audit",

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import AsyncIterator, Iterable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -291,8 +292,9 @@ async def test_one_torn_part_of_several_is_enough() -> None:
     w = World()
     torn = event_id(9)
     cells = {audit.number_of(torn): audit.Cell(0, torn, 0)}
-    w.post(line([0]), line([], part=2, is_torn=True, cells=audit.packed(cells), hash=f"{torn:032x}"), line([], MINUTE + 1, part=0))
-    w.store([event(0), event(9)])
+    beside = next(n for n in count(10) if audit.number_of(event_id(n)) == audit.number_of(torn))
+    w.post(line([beside]), line([], part=2, is_torn=True, cells=audit.packed(cells), hash=f"{torn:032x}"), line([], MINUTE + 1, part=0))
+    w.store([event(beside), event(9)])
     assert (await w.told())[:2] == (DONE, {"acknowledged": 1, "found": 1, "found, not acknowledged": 1})
 
 
