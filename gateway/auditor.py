@@ -9,10 +9,10 @@ what is in the directory (audit_files.py), what follows from a line (audit_comma
 Three loops, of which none waits for another: one looks at the board each second, for a worker has few sheets; one
 posts; one tends the disk, which may hang.  Lines are sent again when nobody knows whether they arrived: a part that is
 there twice counts once.  What Kafka does not take within a second is on disk, and outlives the supervisor.  When that
-is killed its workers drain, and each leaves what it counted in a file of its own, for the next supervisor; only a worker that is
-killed together with it leaves none, for the board goes with the last who has it.  With the disk away lines wait in
-memory alone.  Beyond LINES_BYTES_MAX, some hours of a busy machine, new ones are dropped, and their minutes are not
-audited.  Nothing here ends the supervisor: without it the gateway serves on.
+is killed its workers drain, and each leaves what it counted in a file of its own, for the next supervisor; only a
+worker that is killed together with it leaves none, for the board goes with the last who has it.  With the disk away
+lines wait in memory alone.  Beyond LINES_BYTES_MAX, some hours of a busy machine, new ones are dropped, and their
+minutes are not audited.  Nothing here ends the supervisor: without it the gateway serves on.
 """
 
 import asyncio
