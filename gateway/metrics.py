@@ -480,6 +480,12 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         is_supervisors=True,
     ),
     Metric(
+        "sluicegate_audit_uncounted_total",
+        "counter",
+        "Events that were acknowledged and not counted for the loss audit: no sheet was free. Seen when their minute is over.",
+        "Grows: the supervisor stood still for minutes, or a worker was killed again and again; these minutes are not audited.",
+    ),
+    Metric(
         "sluicegate_supervisor_cpu_ratio",
         "gauge",
         "Share of one core that the supervisor used in the last second.",

@@ -154,7 +154,7 @@ class Supervisor:
         sitting = [asyncio.create_task(self._keep_seat(seat)) for seat in self._seats]
         watching = [asyncio.create_task(self._watch(ops_url)), asyncio.create_task(self._screen.run())]
         watching += [asyncio.create_task(self._pacer.run())] if self._pacer else []
-        watching += [asyncio.create_task(self._auditor.run(os.urandom))]
+        watching += [asyncio.create_task(self._auditor.run())]
         stopping = asyncio.create_task(_until(self._stopping))
         try:
             loops = (*watching, *sitting)
@@ -460,7 +460,7 @@ def _auditor(config: Config, board: Board) -> Auditor:
         request_timeout_s=deliver.timeout_ms / 500,
         batch_bytes_max=deliver.batch_bytes_max,
     )
-    return Auditor(deliver, board, kafka, RealDisk(), Path(config.process.data_dir), SYSTEM, socket.gethostname())
+    return Auditor(deliver, board, kafka, RealDisk(), Path(config.process.data_dir), SYSTEM, socket.gethostname(), os.urandom(8).hex())
 
 
 async def _all_of(tasks: list[asyncio.Task[None]]) -> None:
