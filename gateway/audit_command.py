@@ -113,7 +113,8 @@ async def run(config: Config, arguments: argparse.Namespace, disk: Disk, clock: 
         ConfigError: the keys file or a spool's key is wrong.
     """
     due = int(clock.now_us() / 1e6 - config.deliver.timeout_ms / 1000 - _DUE_S) // 60
-    until = due if arguments.until is None else arguments.until
+    # Minutes that have not begun are nobody's: they are not looked at, whatever is asked for.
+    until = due if arguments.until is None else min(arguments.until, clock.now_us() // _MINUTE_US + 1)
     if until <= arguments.since:
         return Outcome(USAGE, "audit: want --to later than --from, or a minute that is over for long enough")
     search = Search(config, disk, log or Log(config.deliver.bootstrap, _QUESTION_S), range(arguments.since, until))

@@ -336,6 +336,16 @@ async def test_without_an_end_it_stops_at_the_last_minute_whose_lines_are_due() 
 
 
 @in_virtual_time
+async def test_minutes_that_have_not_begun_are_not_unaudited() -> None:
+    w = World()
+    w.post(*[line([], MINUTE + n) for n in range(601)])
+    assert (await w.told(minutes=100_000))[0] == DONE
+    assert "unaudited minutes" not in (await w.told(minutes=100_000))[1]
+    _, text = await w.run(minutes=100_000)
+    assert text.splitlines()[1] == f"to: {audit.minute_text(MINUTE + 601)}"
+
+
+@in_virtual_time
 async def test_without_a_name_of_its_own_no_data_directory_is_ours() -> None:
     w = World()
     w.disk.unlink(DATA / "audit" / "home")
@@ -418,6 +428,7 @@ async def test_a_range_that_holds_no_minute_is_refused() -> None:
 @in_virtual_time
 async def test_a_long_list_is_cut_and_says_so() -> None:
     w = World()
+    w.clock.now_us = (MINUTE + 4_000) * 60_000_000
     w.post(*[line([], MINUTE + n, part=0) for n in range(0, 4_000, 2)])
     _, text = await w.run(minutes=4_000)
     assert len(text.splitlines()) < 1_050
