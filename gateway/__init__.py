@@ -15,7 +15,7 @@ What Kafka does not acknowledge waits on this machine's disk:
 
     deliver ─▶ spool ─▶ spool_commits, spool_replay ─▶ segments ─▶ disk
 
-    spool_books, core/backlog: what waits, and where it stands; core/record: the bytes
+    spool_books, core/backlog: what waits, and where it stands; core/record: the bytes; strays: for partitions that are gone
 
 Whoever was answered may ask what has become of it, any worker of any machine:
 
@@ -23,7 +23,7 @@ Whoever was answered may ask what has become of it, any worker of any machine:
 
 What was acknowledged is counted, so that a loss can be proved, or that there is none:
 
-    deliver ─▶ sheets, on the board ─▶ audit_lines ─▶ auditor, in the supervisor ──audit.v1──▶ Kafka ─▶ audit_command
+    deliver ─▶ sheets, on the board ─▶ audit_lines ─▶ auditor, with audit_files, in the supervisor ──audit.v1──▶ Kafka ─▶ audit_command
 
 Sign-ups may have to go through a line first:
 
@@ -83,6 +83,7 @@ Glossary
     segment   one of its files; a frame is one partition's share of a commit, which is one write and one sync
     sequence  the number of a record in its directory: it grows, and is never given twice
     settled   in Kafka, or nobody's any more: not to be replayed; below a spool's watermark everything is
+    sheet     where a worker counts what it acknowledged in a minute; it becomes a line of the audit, in a topic of its own
     receipt   what a 202 carries: where its records are kept, by partition and offsets or by spool id and sequence, signed
     drain     SIGTERM until exit: serve on, stop accepting, finish, flush
 """

@@ -15,7 +15,10 @@ again is a duplicate.  An id that two requests brought is two, as it was acknowl
 Not found, and acknowledged at another data directory than ours: it may wait in the spool there, so it is not called
 missing but `elsewhere`, unless --everywhere says that these spools are empty or gone.
 
-It takes 24 bytes of memory for each record of the range.  Exit codes: 0 nothing is missing, 1 Kafka or the disk cannot
+A part that is not there, for the numbers of a worker's parts grow by one, and events that had no sheet make their minute
+unaudited; its other parts are judged all the same.
+
+It takes some 30 bytes of memory for each record of the range, and up to 10 kB for each minute of each worker.  Exit codes: 0 nothing is missing, 1 Kafka or the disk cannot
 be read, 2 an argument or a key is wrong, 3 with --strict: nothing is missing, but not everything could be judged,
 4 something is missing.
 """
@@ -28,11 +31,12 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from gateway import keys
-from gateway.auditor import home_of, waiting_lines
+from gateway.audit_files import home_of, waiting_lines
 from gateway.clock import Clock
 from gateway.config import Config
 from gateway.core import audit
-from gateway.core.audit import Cells, Minute
+from gateway.core.audit import Cells
+from gateway.core.heard import Heard
 from gateway.core.reckoning import Judged, Place, judge, together
 from gateway.core.recordbatch import headers_of
 from gateway.disk import Disk
@@ -45,6 +49,8 @@ DONE, FAILED, USAGE, UNJUDGED, MISSING = range(5)
 ANSWERS: Final = (DONE, UNJUDGED, MISSING)  # codes that come with the whole answer
 _QUESTION_S: Final = 20.0
 _SHOWN_MAX: Final = 1_000  # of missing ids, and of minutes
+_BEFORE: Final = 5  # minutes: who is heard of in these and fell silent may have lived on; lines may be lost for so long before a power cut
+_BEHIND: Final = 2  # minutes: a part of the range's last one that is lost is noticed by the one that follows it
 _DRAIN_MINUTES: Final = 2  # within so many a worker ends whose supervisor has
 _DUE_S: Final = 60.0  # lines are posted within so long of their minute's last answer
 _ELEMENT: Final = struct.Struct(">16sQ")  # id, received_us; by worker, minute and place
@@ -57,6 +63,13 @@ class Key(NamedTuple):
 
     worker: str
     minute: int
+
+
+class Part(NamedTuple):
+    """A line, as small as it was posted: a thousand workers' hours are in memory at once."""
+
+    cells: str
+    is_torn: bool
 
 
 class Outcome(NamedTuple):
@@ -100,7 +113,8 @@ async def run(config: Config, arguments: argparse.Namespace, disk: Disk, clock: 
         ConfigError: the keys file or a spool's key is wrong.
     """
     due = int(clock.now_us() / 1e6 - config.deliver.timeout_ms / 1000 - _DUE_S) // 60
-    until = due if arguments.until is None else arguments.until
+    # Minutes that have not begun are nobody's: they are not looked at, whatever is asked for.
+    until = due if arguments.until is None else min(arguments.until, clock.now_us() // _MINUTE_US + 1)
     if until <= arguments.since:
         return Outcome(USAGE, "audit: want --to later than --from, or a minute that is over for long enough")
     search = Search(config, disk, log or Log(config.deliver.bootstrap, _QUESTION_S), range(arguments.since, until))
@@ -121,8 +135,9 @@ class Search:
         self._disk = disk
         self._log = log
         self.minutes = minutes
-        self.lines: dict[Key, dict[int, Minute]] = {}  # by part
-        self.lives: dict[str, list[Minute]] = {}  # all lines of a worker in the range, and in the minute before
+        self.lines: dict[Key, dict[int, Part]] = {}
+        self.lives: dict[str, Heard] = {}
+        self.uncounted: set[Key] = set()  # that say of themselves that they are not whole
         self.bad_lines = 0
         self.elements: dict[Key, tuple[bytearray, bytearray, bytearray]] = {}  # by place
         self.foreign = 0  # records in Kafka that no gateway of ours wrote
@@ -137,7 +152,7 @@ class Search:
         from_ms = self.minutes.start * audit.MINUTE_MS
         for value in await self._disk.run(lambda: waiting_lines(self._disk, data_dir)):
             self._heard(value)
-        async for batch in log.read(deliver.audit_topic, from_ms - audit.MINUTE_MS):
+        async for batch in log.read(deliver.audit_topic, from_ms - _BEFORE * audit.MINUTE_MS):
             for stored in batch:
                 self._heard(stored.value)
         log.cut.clear()  # an audit's own topic may well have been cut: minutes without lines say so
@@ -153,10 +168,17 @@ class Search:
         minute = audit.read(value)
         if minute is None:
             self.bad_lines += 1
-        elif minute.minute + 1 in self.minutes or minute.minute in self.minutes:
-            self.lives.setdefault(minute.line.worker, []).append(minute)
-            if minute.minute in self.minutes:
-                self.lines.setdefault(Key(minute.line.worker, minute.minute), {})[minute.line.part] = minute
+            return
+        line, key = minute.line, Key(minute.line.worker, minute.minute)
+        if key.minute in range(self.minutes.start - _BEFORE, self.minutes.stop + _BEHIND):
+            life = self.lives.get(key.worker)
+            if life is None:
+                life = self.lives[key.worker] = Heard(line, minute.since)
+            life.heard(line, key.minute)
+        if key.minute in self.minutes:
+            self.lines.setdefault(key, {})[line.part] = Part(line.cells, line.is_torn)
+            if line.uncounted:
+                self.uncounted.add(key)
 
     def _look_at_disk(self, data_dir: Path) -> None:
         path = self._config.spool_path
@@ -210,30 +232,30 @@ def _reckoned(search: Search, *, is_everywhere: bool, is_strict: bool) -> Outcom
     for key, parts in search.lines.items():
         found = _records(search.elements.get(key, _NOTHING))
         cells: Cells = {}
-        for minute in parts.values():
-            cells = audit.added(cells, minute.cells)
-        lines = [minute.line for minute in parts.values()]
-        one = judge(cells, found.ids, is_torn=any(line.is_torn for line in lines))
-        judged.append((key, "" if lines[0].home == search.home or is_everywhere else lines[0].machine, one))
+        for part in parts.values():
+            cells = audit.added(cells, audit.unpacked(part.cells))
+        one = judge(cells, found.ids, is_torn=any(part.is_torn for part in parts.values()))
+        life = search.lives[key.worker]
+        judged.append((key, "" if is_everywhere or life.home == search.home != "" else life.machine, one))
         duplicates += found.duplicates
     unaudited = _unaudited(search)
     return _told(search, judged, duplicates, unaudited, is_strict=is_strict)
 
 
 def _unaudited(search: Search) -> list[Key]:
-    """Minutes that should have a line and have none, and those of which there are records and no line.
+    """Minutes that should have a line and have none, of which there are records and no line, and whose lines are not whole.
 
     Who fell silent without a last line has ended at the latest when somebody else had started in the same home: one
     supervisor posts for all, so it was another one by then.
     """
-    wanted = {key for key in search.elements if key not in search.lines}
-    for worker, minutes in search.lives.items():
-        newest = max(minutes, key=lambda minute: minute.minute)
-        others = [other[0] for other in search.lives.values() if other is not minutes and other[0].line.home == newest.line.home]
-        starts = [other.since for other in others if other.since > newest.minute]
-        end = newest.minute + 1 if any(minute.line.is_last for minute in minutes) else min(start + _DRAIN_MINUTES for start in [*starts, search.minutes.stop])
-        expected = range(max(minutes[0].since, search.minutes.start), min(end, search.minutes.stop))
+    wanted = {key for key in search.elements if key not in search.lines} | search.uncounted
+    for worker, life in search.lives.items():
+        newest = max(life.minutes)
+        starts = [other.since for other in search.lives.values() if other is not life and other.home == life.home and other.since > newest]
+        end = newest + 1 if life.has_last else min(start + _DRAIN_MINUTES for start in [*starts, search.minutes.stop])
+        expected = range(max(life.since, search.minutes.start), min(end, search.minutes.stop))
         wanted |= {Key(worker, minute) for minute in expected if Key(worker, minute) not in search.lines}
+        wanted |= {Key(worker, minute) for minute in life.gaps() if minute in search.minutes}
     return sorted(wanted)
 
 

@@ -5,6 +5,7 @@ counted (sheets.py), how lines come to Kafka (auditor.py).  No I/O; the time com
 
 A minute is over when the last answer to a request of it may have been given: after the time delivery has, and as long
 again as a limiter, a busy loop or two clocks that differ may take.  What is counted later all the same is another part.
+Events for which it had no sheet have a line that says so, and that minute is known to be counted in part only.
 From its start to its end each worker has a line for each minute, an empty one where it acknowledged nothing: so a
 minute that has none is known not to have been audited.  The first is posted at the start, for the minute before: it
 says who is to be heard of from now on.
@@ -33,6 +34,7 @@ class _Seat:
         self.next_minute = 0  # the first without a line
         self.seen: set[int] = set()  # minutes from there on that have one all the same
         self.closed_before = 0
+        self.told: dict[int, int] = {}  # events that had no sheet, by minute: whoever sat here, it is told once
 
     def is_taken(self) -> bool:
         """Whether somebody has sat down here since this was asked; then all begins anew."""
@@ -64,6 +66,7 @@ class Collector:
                 continue
             lines += [self._line(seat.life, seat.life.since - 1)] if is_new else []
             lines += self._taken(seat)
+            lines += self._short(seat, seat.closed_before)
             lines += self._idle(seat, seat.closed_before)
             seat.desk.close(over)
             seat.closed_before = over
@@ -78,7 +81,15 @@ class Collector:
         seat.has_ended = True
         seat.desk.close(None)
         minute = now_us // 1000 // audit.MINUTE_MS
-        return [*self._taken(seat), *self._idle(seat, minute), self._line(seat.life, minute, is_last=True)]
+        return [*self._taken(seat), *self._short(seat, None), *self._idle(seat, minute), self._line(seat.life, minute, is_last=True)]
+
+    def left(self, index: int, now_us: int) -> list[Line]:
+        """The same by one who has just come, as an orphaned worker: which minutes have lines already it cannot know, so it adds no empty ones."""
+        seat = self._seats[index]
+        seat.is_taken()
+        if seat.life is not None:
+            seat.next_minute = now_us // 1000 // audit.MINUTE_MS
+        return self.ended(index, now_us)
 
     def end(self, now_us: int) -> list[Line]:
         """All there is: every worker is gone."""
@@ -90,6 +101,16 @@ class Collector:
         seat.seen.update(sheet.minute for sheet in sheets)
         return [self._line(seat.life, sheet.minute, sheet) for sheet in sheets]
 
+    def _short(self, seat: _Seat, before: int | None) -> list[Line]:
+        """Of minutes before this one in which events had no sheet; None: of all."""
+        assert seat.life is not None
+        uncounted = seat.desk.uncounted
+        more = {minute: events - seat.told.get(minute, 0) for minute, events in uncounted.items() if before is None or minute < before}
+        lines = [self._line(seat.life, minute, uncounted=events) for minute, events in more.items() if events > 0]
+        seat.seen |= more.keys()
+        seat.told = {minute: uncounted[minute] if minute in more else seat.told.get(minute, 0) for minute in uncounted}
+        return lines
+
     def _idle(self, seat: _Seat, before: int) -> list[Line]:
         """Empty lines for the minutes before this one that have none."""
         assert seat.life is not None
@@ -99,7 +120,7 @@ class Collector:
         seat.seen = {minute for minute in seat.seen if minute >= seat.next_minute}
         return lines
 
-    def _line(self, life: Life, minute: int, sheet: Sheet | None = None, *, is_last: bool = False) -> Line:
+    def _line(self, life: Life, minute: int, sheet: Sheet | None = None, *, is_last: bool = False, uncounted: int = 0) -> Line:
         cells = {} if sheet is None else sheet.cells
         return Line(
             worker=life.worker if sheet is None else sheet.worker,
@@ -109,6 +130,7 @@ class Collector:
             is_last=is_last,
             is_torn=sheet is not None and sheet.is_torn,
             acknowledged=audit.acknowledged_of(cells),
+            uncounted=uncounted,
             hash=f"{audit.hash_of(cells):032x}",
             machine=self._machine,
             home=self.home,

@@ -1,177 +1,201 @@
 """The supervisor's part of the loss audit: lines go to Kafka, and wait on disk until they have.
 
 Decided here: what happens while Kafka or the disk is away.  Not decided here: what stands in a line (audit_lines.py),
-what follows from it (audit_command.py).
+what is in the directory (audit_files.py), what follows from a line (audit_command.py).
 
-    sheets ─audit_lines─▶ lines ─▶ <data_dir>/audit/<n>.lines ─▶ Kafka, deliver.audit_topic ─▶ the file is removed
+    sheets ─audit_lines─▶ lines ─▶ the queue ─▶ Kafka, deliver.audit_topic
+                                       └─▶ <data_dir>/audit/….lines, removed when all of it is in Kafka
 
-Lines are on disk before they are sent, and sent again when nobody knows whether they arrived: a part that is there
-twice counts once.  So they outlive the supervisor.  When that is killed its workers drain, and each leaves its lines in
-a file of its own, for the next supervisor; only a worker that is killed together with it leaves none, for the board
-goes with the last who has it.  With the disk away lines wait in memory alone.  Beyond LINES_BYTES_MAX, some hours of a busy machine, new ones are dropped, and their
+Three loops, of which none waits for another: one looks at the board each second, for a worker has few sheets; one
+posts; one tends the disk, which may hang.  Lines are sent again when nobody knows whether they arrived: a part that is
+there twice counts once.  What Kafka does not take within a second is on disk, and outlives the supervisor.  When that
+is killed its workers drain, and each leaves what it counted in a file of its own, for the next supervisor; only a
+worker that is killed together with it leaves none, for the board goes with the last who has it.  With the disk away
+lines wait in memory alone.  Beyond LINES_BYTES_MAX, some hours of a busy machine, new ones are dropped, and their
 minutes are not audited.  Nothing here ends the supervisor: without it the gateway serves on.
-
-    <data_dir>/audit/home         16 hex digits, drawn once: names this data directory, in which the spool is, in its lines
-    <data_dir>/audit/<n>.lines    the lines of one look, as they are sent; <n> grows; an orphaned worker takes its time in µs,
-                                  and ours go on from there
 """
 
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, TypeVar
 
-from gateway import logs
+from gateway import audit_files, logs
 from gateway.audit_lines import Collector, record_of
 from gateway.board import Board, Slot
 from gateway.clock import Clock
 from gateway.config import Deliver as Settings
-from gateway.core import audit
 from gateway.core.audit import Line
 from gateway.core.event import Record, bytes_max
 from gateway.disk import Disk
 from gateway.errors import BatchRefused, BrokerAway, BrokerError
 from gateway.kafka import Broker, key_hash
 
-DIRECTORY: Final = "audit"
-HOME_FILE: Final = "home"
+T = TypeVar("T")
 LINES_BYTES_MAX: Final = 33_554_432
 LOOK_S: Final = 1.0
 _LOOKS_A_SEARCH: Final = 30  # so many until what orphaned workers left is looked for again: they may drain beside us
 _GRACE_MS: Final = 10_000  # beyond deliver.timeout_ms
 _BACKOFF_S: Final = (1.0, 2.0, 5.0, 10.0)
 _BATCH_LINES_MAX: Final = 16
-_LAST_S: Final = 1.0  # for the last lines, at the end
-_SUFFIX: Final = ".lines"
+_HOME_S: Final = 5.0  # the disk has this long to say whose lines these are; a worker has sheets for minutes
+_LAST_S: Final = 1.0  # for each of the last things, at the end
+_NOT_KEPT: Final = "lines of the audit are not kept on disk"
 
 
-class _Waiting(NamedTuple):
+class _Waiting:
     """A line that Kafka has not acknowledged."""
 
-    record: Record
-    bytes_max: int
-    file: int  # the number of the one it is in
+    def __init__(self, line: Line, file: str) -> None:
+        record = record_of(line)
+        self.line = line
+        self.bytes_max = bytes_max((record,))
+        self.file = file  # the name of the one it is in; empty: in none yet
 
 
 class Auditor:
     """What the supervisor starts, tells of workers that ended, and closes."""
 
-    def __init__(self, settings: Settings, board: Board, broker: Broker, disk: Disk, data_dir: Path, clock: Clock, machine: str) -> None:
-        """Args: broker: of the audit's topic alone; disk: closed with this; machine: this one's name, for people."""
+    def __init__(self, settings: Settings, board: Board, broker: Broker, disk: Disk, data_dir: Path, clock: Clock, machine: str, home: str) -> None:
+        """Args: broker: of the audit's topic alone; disk: closed with this; machine: this one's name, for people; home: drawn, for a directory without one."""
         self._topic = settings.audit_topic
         self._timeout_s = (settings.timeout_ms + settings.connect_timeout_ms) / 1000
         self._broker = broker
         self._disk = disk
-        self._directory = data_dir / DIRECTORY
+        self._data_dir = data_dir
         self._clock = clock
         self._collector = Collector(board.slots[: board.workers], machine, settings.timeout_ms + _GRACE_MS)
+        self._collector.home = home
+        self._home_asked = asyncio.Event()
+        self._is_home_known = False
         self._queue: deque[_Waiting] = deque()
         self._queue_bytes = 0
-        self._unsaved: list[Line] = []
-        self._file_number = 1
+        self._files: set[str] = set()  # that were written or read by us, and are still there
+        self._next_file = (f"{clock.now_us()}-{number}" for number in count())
         self._partitions = 0  # 0: no contact
         self._has_lines = asyncio.Event()
         self._complaints: set[str] = set()
         self._results = board.supervisor.counters_by("sluicegate_audit_lines_total")
+        self._uncounted = board.supervisor.counter("sluicegate_audit_uncounted_total")
         self._gauge = board.supervisor.gauge("sluicegate_audit_lines_waiting")
 
-    async def run(self, random: Callable[[int], bytes]) -> None:
-        """Look once a second, and post what is over."""
-        await self._on_disk(partial(self._make_home, random))
-        posting = asyncio.create_task(self._post_all())
+    async def run(self) -> None:
+        """Look once a second, and see to it that what is over is posted."""
+        beside = [asyncio.create_task(self._tend_disk()), asyncio.create_task(self._post_all())]
         try:
-            for look in count():
-                if look % _LOOKS_A_SEARCH == 0:
-                    await self._on_disk(self._find_lines)
-                await self._keep(self._collector.look(self._clock.now_us()))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_HOME_S):
+                    await self._home_asked.wait()
+            while True:
+                self._take(self._collector.look(self._clock.now_us()))
                 await asyncio.sleep(LOOK_S)
-                if posting.done():
-                    posting.result()  # a loop that must not end died: say so, loudly
+                for one in beside:
+                    if one.done():
+                        one.result()  # a loop that must not end died: say so, loudly
         finally:
-            posting.cancel()
-            await asyncio.gather(posting, return_exceptions=True)
+            for one in beside:
+                one.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
 
     def worker_ended(self, index: int) -> None:
         """The process in this seat is gone, and nobody else sits there yet."""
-        self._unsaved += self._collector.ended(index, self._clock.now_us())
+        self._take(self._collector.ended(index, self._clock.now_us()))
 
     async def close(self) -> None:
         """The last lines: all workers are gone, and `run` has ended.  What cannot be posted at once is left to the next start."""
-        await self._keep(self._collector.end(self._clock.now_us()))
-        with contextlib.suppress(TimeoutError, BrokerError):
-            async with asyncio.timeout(_LAST_S):
-                while self._queue and self._partitions:
-                    await self._post()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_LAST_S):
-                await self._broker.close()
+        self._take(self._collector.end(self._clock.now_us()))
+        await _briefly(self._save())
+        await _briefly(self._post_rest())
+        await _briefly(self._remove_posted())
+        await _briefly(self._broker.close())
         self._disk.close()
 
     # What waits
 
-    async def _keep(self, lines: Sequence[Line]) -> None:
-        """In the queue and on disk."""
-        fresh, self._unsaved = [*self._unsaved, *lines], []
-        kept = [line for line in fresh if self._enqueue(line, self._file_number)]
-        if kept:
-            path = _path(self._directory, self._file_number)
-            self._file_number += 1
-            await self._on_disk(partial(_write, self._disk, path, _text(kept)))
-            self._has_lines.set()
+    def _take(self, lines: Sequence[Line]) -> None:
+        """New ones."""
+        for line in lines:
+            self._uncounted.add(line.uncounted)
+            waiting = _Waiting(line, "")
+            if self._queue_bytes + waiting.bytes_max > LINES_BYTES_MAX:
+                self._results["dropped"].add()
+                self._complain("too many lines of the audit wait for kafka: new ones are dropped")
+            else:
+                self._enqueue(waiting)
 
-    def _enqueue(self, line: Line, file: int) -> bool:
-        record = record_of(line)
-        waiting = _Waiting(record, bytes_max((record,)), file)
-        if self._queue_bytes + waiting.bytes_max > LINES_BYTES_MAX:
-            self._results["dropped"].add()
-            self._complain("too many lines of the audit wait for kafka: new ones are dropped")
-            return False
+    def _enqueue(self, waiting: _Waiting) -> None:
         self._queue.append(waiting)
         self._queue_bytes += waiting.bytes_max
         self._gauge.set(len(self._queue))
-        return True
+        self._has_lines.set()
 
     def _posted(self, lines: int) -> None:
         for _ in range(lines):
             self._queue_bytes -= self._queue.popleft().bytes_max
         self._gauge.set(len(self._queue))
 
-    async def _on_disk(self, work: "partial[None] | Callable[[], None]") -> None:
-        try:
-            await self._disk.run(work)
-        except OSError as exc:
-            self._complain("lines of the audit are not kept on disk", exc.strerror or "")
+    # The disk
 
-    # In the disk's thread
+    async def _tend_disk(self) -> None:
+        for look in count():
+            is_due = look % _LOOKS_A_SEARCH == 0
+            if not self._is_home_known:
+                await self._ask_home()
+            if is_due:
+                await self._find()
+            if is_due or not self._complaints & {_NOT_KEPT}:
+                await self._save()
+            await self._remove_posted()
+            await asyncio.sleep(LOOK_S)
 
-    def _find_lines(self) -> None:
+    async def _ask_home(self) -> None:
+        """Lines need one from the first on: until the disk says another, it is the drawn one, and what is not found of them is `elsewhere`."""
+        home = await self._on_disk(partial(audit_files.named_home, self._disk, self._data_dir, self._collector.home))
+        if home is not None:
+            self._collector.home, self._is_home_known = home, True
+        self._home_asked.set()
+
+    async def _find(self) -> None:
         """What earlier lives have not posted, and workers left that outlived one."""
-        for number in _numbers(self._disk, self._directory):
-            if number < self._file_number:
-                continue  # ours, or looked at before
-            for value in _read(self._disk, _path(self._directory, number)).splitlines():
-                if (minute := audit.read(value)) is not None:  # the last one may be cut
-                    self._enqueue(minute.line, number)
-            self._file_number = number + 1
-        if self._queue:
-            self._has_lines.set()
+        found = await self._on_disk(partial(audit_files.lines_by_file, self._disk, self._data_dir, frozenset(self._files)))
+        for name, lines in (found or {}).items():
+            fresh = [_Waiting(line, name) for line in lines]
+            if self._queue and self._queue_bytes + sum(one.bytes_max for one in fresh) > LINES_BYTES_MAX:
+                return  # they are on disk: later
+            self._files.add(name)
+            for one in fresh:
+                self._enqueue(one)
 
-    def _make_home(self, random: Callable[[int], bytes]) -> None:
-        self._disk.make_directory(self._directory)
-        if HOME_FILE not in self._disk.names(self._directory):
-            _write(self._disk, self._directory / HOME_FILE, random(8).hex().encode())
-            self._disk.sync_directory(self._directory)
-        self._collector.home = home_of(self._disk, self._directory.parent)
+    async def _save(self) -> None:
+        """Into a file what is in none, unless Kafka was quicker."""
+        unsaved = [one for one in self._queue if not one.file]
+        if not unsaved:
+            return
+        name = next(self._next_file)
+        if await self._on_disk(partial(audit_files.put_lines, self._disk, self._data_dir, name, [one.line for one in unsaved])):
+            self._files.add(name)
+            for one in unsaved:
+                one.file = name
 
-    def _remove(self, before: int) -> None:
-        """The files below this number: what is in them is posted."""
-        for number in _numbers(self._disk, self._directory):
-            if number < before:
-                self._disk.unlink(_path(self._directory, number))
+    async def _remove_posted(self) -> None:
+        """The files of which nothing waits any more."""
+        done = frozenset(self._files - {one.file for one in self._queue}) if self._files else ()
+        if not done:
+            return
+        if await self._on_disk(partial(audit_files.remove, self._disk, self._data_dir, done)):
+            self._files -= done
+
+    async def _on_disk(self, work: Callable[[], T]) -> T | None:
+        """None: the disk does not."""
+        try:
+            return await self._disk.run(work)
+        except OSError as exc:
+            self._complain(_NOT_KEPT, exc.strerror or "")
+            return None
 
     # To Kafka
 
@@ -198,8 +222,7 @@ class Auditor:
             if topic is None:
                 raise BrokerAway(f"no topic {self._topic}")
             self._partitions = topic.partitions
-        first = self._queue[0].file if self._queue else 0
-        taken = [self._queue[at].record for at in range(min(_BATCH_LINES_MAX, len(self._queue)))]
+        taken = [record_of(self._queue[at].line) for at in range(min(_BATCH_LINES_MAX, len(self._queue)))]
         for partition in range(self._partitions):
             await self._send(partition, [record for record in taken if key_hash(record.key) % self._partitions == partition])
         self._posted(len(taken))
@@ -208,9 +231,10 @@ class Auditor:
             self._complaints.clear()
         if not self._queue:
             self._has_lines.clear()
-        before = self._queue[0].file if self._queue else self._file_number
-        if before > first:
-            await self._on_disk(partial(self._remove, before))
+
+    async def _post_rest(self) -> None:
+        while self._queue and self._partitions:
+            await self._post()
 
     async def _send(self, partition: int, records: Sequence[Record]) -> None:
         """One batch; where it is refused for its content, line by line."""
@@ -235,61 +259,19 @@ class Auditor:
         self._complaints.add(what)
 
 
-def leave_lines(disk: Disk, data_dir: Path, slot: Slot, machine: str, now_us: int) -> None:
-    """Of a worker that has drained, and whose supervisor is gone.  The next one posts them.  Raises OSError."""
+async def _briefly(work: Coroutine[Any, Any, None]) -> None:
+    """One of the last things: as far as it comes."""
+    with contextlib.suppress(TimeoutError, BrokerError):
+        async with asyncio.timeout(_LAST_S):
+            await work
+
+
+def leave_lines(disk: Disk, data_dir: Path, slot: Slot, machine: str, now_us: int, home: str) -> None:
+    """Of a worker that has drained, and whose supervisor is gone.  The next one posts them.  Raises OSError.
+
+    Args: home: drawn, for a directory without one.
+    """
     collector = Collector([slot], machine, 0)
-    collector.home = home_of(disk, data_dir)
-    directory = data_dir / DIRECTORY
-    disk.make_directory(directory)
-    number = next(number for number in count(now_us) if number not in _numbers(disk, directory))
-    _write(disk, _path(directory, number), _text(collector.ended(0, now_us)))
-
-
-# What the directory says, also to who only looks
-
-
-def home_of(disk: Disk, data_dir: Path) -> str:
-    """The name of this data directory; empty where it has none.  Raises OSError."""
-    directory = data_dir / DIRECTORY
-    return _read(disk, directory / HOME_FILE).decode("ascii", errors="replace").strip() if HOME_FILE in disk.names(directory) else ""
-
-
-def waiting_lines(disk: Disk, data_dir: Path) -> list[bytes]:
-    """Lines that may not be in Kafka yet; the last of a file may be cut off.  Raises OSError."""
-    directory = data_dir / DIRECTORY
-    found = []
-    for number in _numbers(disk, directory):
-        with contextlib.suppress(FileNotFoundError):  # all of it was posted, just now
-            found += [value for value in _read(disk, _path(directory, number)).splitlines() if audit.read(value) is not None]
-    return found
-
-
-def _text(lines: Sequence[Line]) -> bytes:
-    return b"".join([audit.encoded(line) + b"\n" for line in lines])
-
-
-def _numbers(disk: Disk, directory: Path) -> list[int]:
-    names = [name.removesuffix(_SUFFIX) for name in disk.names(directory) if name.endswith(_SUFFIX)]
-    return sorted(int(name) for name in names if name.isdecimal())
-
-
-def _path(directory: Path, number: int) -> Path:
-    return directory / f"{number}{_SUFFIX}"
-
-
-def _write(disk: Disk, path: Path, data: bytes) -> None:
-    """A new file, durable but for its name."""
-    file = disk.create(path)
-    try:
-        file.append(data)
-        file.sync()
-    finally:
-        file.close()
-
-
-def _read(disk: Disk, path: Path) -> bytes:
-    file = disk.open(path)
-    try:
-        return file.read(0, file.size())
-    finally:
-        file.close()
+    collector.home = audit_files.named_home(disk, data_dir, home)
+    if lines := collector.left(0, now_us):
+        audit_files.put_lines(disk, data_dir, f"{now_us}-{lines[-1].worker}", lines)

@@ -1,9 +1,10 @@
 """Events → durable, or an honest "unknown" within their deadline.
 
 Decided here: when a batch leaves, when a producer is given up, when a lane turns
-to the spool, what a request is told whose time is up, and what the Kafka light
-shows.  Not decided here: the order of records and what a failure leaves
-(core/lane.py), what the spool is asked (copies.py), Kafka's protocol (kafka.py).  Units: the settings' milliseconds become seconds once, in __init__.
+to the spool, and what a request is told whose time is up.  Not decided here: the
+order of records and what a failure leaves (core/lane.py), which lanes there are and
+what the Kafka light shows (lanes.py), what the spool is asked (copies.py), Kafka's
+protocol (kafka.py).  Units: the settings' milliseconds become seconds once, in __init__.
 
 One lane per partition, one batch in flight per lane; the next one fills
 meanwhile.  Lanes leave together, because one produce request carries the batches
@@ -11,9 +12,9 @@ of many partitions, and costs as much as three of them: `linger_ms` after the fi
 of them had something to send and nothing in flight.  While others are in flight
 an idle lane waits for their acknowledgement first: the client has one request at
 a time with a broker anyway.  A lane that has a full batch by the time of its
-acknowledgement does not wait.  One watcher, every
-50 ms, ends the deliveries whose time is up: all have the same time, so they
-stand in one queue in order, and no request needs a timer of its own.
+acknowledgement does not wait.  One watcher, every 50 ms, ends the deliveries whose
+time is up: all have the same time, so they stand in one queue in order, and no
+request needs a timer of its own.
 
 When Kafka fails:
 
@@ -47,12 +48,13 @@ from gateway.copies import Copies
 from gateway.core.event import Record
 from gateway.core.kept import InKafka, InSpool, Kept
 from gateway.core.lane import Delivery, Lane
-from gateway.core.light import INDEX, REASONS
 from gateway.core.receipt import Outcome, Settled
-from gateway.errors import BatchRefused, BrokerAway, ConfigError, PartitionFailed
+from gateway.errors import BatchRefused, BrokerAway, ConfigError, PartitionFailed, SpoolError
 from gateway.kafka import Broker, Topic
 from gateway.kafka import key_hash as hash_of
+from gateway.lanes import Lanes
 from gateway.spool_store import Spool
+from gateway.strays import moved
 
 _TICK_S: Final = 0.05
 _TICKS_A_HEDGE: Final = 5  # how exactly hedge_ms is kept
@@ -90,35 +92,28 @@ class Deliverer:
         self._linger_s = settings.linger_ms / 1000
         self._on_acknowledged = on_acknowledged
         self._acknowledged: list[Record] = []
-        self._names = {"syncs": settings.syncs_topic, "signups": settings.signups_topic}
+        self._lanes = Lanes(settings, slot, self._left)
         self._tick_s = min(_TICK_S, settings.hedge_ms / 1000 / _TICKS_A_HEDGE) if spool is not None else _TICK_S
-        self._kinds = {name: kind for kind, name in self._names.items()}
-        self._copies = Copies(settings, spool, clock, slot, self._kinds, self._copied) if spool is not None else None
+        self._spool = spool
+        self._copies = Copies(settings, spool, clock, slot, self._lanes.names.values(), self._copied) if spool is not None else None
         if spool is not None:
             spool.on_found = self._found
-        self._lanes: dict[str, list[Lane]] = {kind: [] for kind in self._names}
-        self._all_lanes: list[Lane] = []
         self._serving: dict[Lane, asyncio.Task[None]] = {}
         self._departure: asyncio.Handle | None = None
         self._departs_s = 0.0
         self._on_topics = on_topics
         self._topics: Mapping[str, Topic] = {}
-        self._faults: dict[str, str] = {}  # kind → reason code, for topics that cannot promise durability
         self._waiting: deque[Delivery] = deque()
-        self._is_open = dict.fromkeys(self._names, False)
         self._connected = asyncio.Event()
         self._broken = asyncio.Event()
         self._connected_s = 0.0
-        self._reason = "not-asked"
-        self._single_copies = False
         self._watchers: list[asyncio.Task[None]] = []
         self._loop: asyncio.AbstractEventLoop
         self._failure: BaseException | None = None
-        self._ack_seconds = {kind: slot.histogram("sluicegate_ack_seconds", kind) for kind in self._names}
-        self._events = {kind: slot.counters_by("sluicegate_events_total", kind) for kind in self._names}
+        self._ack_seconds = {kind: slot.histogram("sluicegate_ack_seconds", kind) for kind in self._lanes.names}
+        self._events = {kind: slot.counters_by("sluicegate_events_total", kind) for kind in self._lanes.names}
         self._batches = slot.counters_by("sluicegate_kafka_batches_total")
         self._rebuilds = slot.counter("sluicegate_kafka_rebuilds_total")
-        self._gauges = {name: slot.gauge(f"sluicegate_{name}") for name in ("kafka_light", "kafka_reason", "unacked_age_seconds")}
         # Bytes of records not yet settled, those included whose requests were told `unknown`.
         self.held_bytes = 0
 
@@ -131,7 +126,7 @@ class Deliverer:
 
     def is_open(self, kind: str) -> bool:
         """Whether any record of this kind would be sent or spooled if it came now; at most 50 ms old."""
-        return self._is_open[kind]
+        return self._lanes.is_open[kind]
 
     def deliver(self, kind: str, records: Sequence[Record], key_hash: int | None) -> "asyncio.Future[Settled]":
         """What became of each record and where it is kept, at the latest `timeout_ms` from now; the future never fails.
@@ -141,7 +136,7 @@ class Deliverer:
             records: at least one, all of one key.
             key_hash: the partitioner's hash of that key; None where nobody computed it yet.
         """
-        lanes = self._lanes[kind]
+        lanes = self._lanes.of[kind]
         if key_hash is None:
             key_hash = hash_of(records[0].key)
         now_s = self._monotonic_s()
@@ -153,8 +148,8 @@ class Deliverer:
             if not settled.done():  # a cancelled request waits no longer
                 settled.set_result(Settled(outcomes, self._kept(kind, partition, outcomes, delivery)))
 
-        lane = lanes[key_hash % len(lanes)] if self._is_open[kind] else None
-        if lane is None or not (lane.takes_more(now_s, self._stall_s) or self._is_spool_open(self._names[kind])):
+        lane = lanes[key_hash % len(lanes)] if self._lanes.is_open[kind] else None
+        if lane is None or not (lane.takes_more(now_s, self._stall_s) or self._is_spool_open(lane.topic)):
             outcomes = [Outcome.WITHDRAWN] * len(records)
             self._count(kind, outcomes, now_s)
             settled.set_result(Settled(outcomes, None))
@@ -219,11 +214,11 @@ class Deliverer:
             self._broken.set()
             if self._copies is not None and known:
                 self._apply(known)
-                for lane in self._all_lanes:
+                for lane in self._lanes.all:
                     self._spool_first(lane)
         else:
             self._made_contact(topics)
-            names = [self._names[kind] for kind, fault in self._faults.items() if fault == "single-copy"]
+            names = [self._lanes.names[kind] for kind, fault in self._lanes.faults.items() if fault == "single-copy"]
             if names and is_strict:
                 raise ConfigError(f"{', '.join(names)}: fewer than 3 copies or min.insync.replicas below 2; set deliver.allow_single_copy to accept that")
         self._look()
@@ -244,9 +239,9 @@ class Deliverer:
         """
         if self._copies is not None:
             until_s = self._monotonic_s() + (self._timeout_s if share_s is None else share_s)
-            while any(lane.held_bytes for lane in self._all_lanes) and self._connected.is_set() and self._monotonic_s() < until_s:
+            while any(lane.held_bytes for lane in self._lanes.all) and self._connected.is_set() and self._monotonic_s() < until_s:
                 await asyncio.sleep(_TICK_S / 5)
-            for lane in self._all_lanes:
+            for lane in self._lanes.all:
                 if lane.held_bytes:
                     self._spool_first(lane)
         while self._waiting:
@@ -287,7 +282,7 @@ class Deliverer:
             self._departure = None
         if not self._connected.is_set():
             return  # they leave when there is contact again
-        for lane in self._all_lanes:
+        for lane in self._lanes.all:
             if lane not in self._serving and (self._has_backlog(lane) if lane.is_spooling else lane.has_queue):
                 task = self._loop.create_task(self._serve(lane))
                 self._serving[lane] = task
@@ -300,7 +295,9 @@ class Deliverer:
     async def _serve(self, lane: Lane) -> None:
         """Send one lane's batches, one at a time, as long as they are full."""
         try:
-            while self._connected.is_set() and (batch := await self._backlog(lane) if lane.is_spooling else lane.take(self._monotonic_s())):
+            while (
+                self._connected.is_set() and not lane.is_gone and (batch := await self._backlog(lane) if lane.is_spooling else lane.take(self._monotonic_s()))
+            ):
                 await self._send(lane, batch)
                 self._count_held()
                 if (pause_s := lane.closed_until_s - self._monotonic_s()) > 0:
@@ -317,7 +314,7 @@ class Deliverer:
         assert self._copies is not None
         if lane.flows(self._left(lane)):
             return lane.take(self._monotonic_s())
-        entries = await self._copies.read(lane, len(self._all_lanes)) if self._left(lane) else []
+        entries = await self._copies.read(lane, len(self._lanes.all)) if self._left(lane) else []
         return lane.replays(entries, self._left(lane), self._monotonic_s()) if entries else []
 
     def _served(self, task: asyncio.Task[None]) -> None:
@@ -325,7 +322,7 @@ class Deliverer:
             self._failure = exc
 
     def _count_held(self) -> None:
-        self.held_bytes = sum([lane.held_bytes for lane in self._all_lanes])
+        self.held_bytes = sum([lane.held_bytes for lane in self._lanes.all])
 
     async def _send(self, lane: Lane, records: Sequence[Record]) -> None:
         try:
@@ -359,7 +356,7 @@ class Deliverer:
         self._rebuilds.add()
         self._connected.clear()
         self._broken.set()
-        for lane in self._all_lanes:
+        for lane in self._lanes.all:
             self._spool_first(lane)
         self._look()
         self._broker.discard()
@@ -384,7 +381,7 @@ class Deliverer:
 
     def _found(self) -> None:
         """The spool has found records of an earlier life only now: they are replayed, and what comes goes behind them."""
-        for lane in self._all_lanes:
+        for lane in self._lanes.all:
             if self._left(lane):
                 lane.spool_first()
                 self._copy(lane)
@@ -425,7 +422,7 @@ class Deliverer:
             waiting = self._waiting
             while waiting and (waiting[0].is_settled or now_s - waiting[0].accepted_s >= self._timeout_s):
                 waiting.popleft().time_is_up()
-            for lane in self._all_lanes:
+            for lane in self._lanes.all:
                 lane.forget_settled()
             self._count_held()
             if self._copies is not None:
@@ -435,24 +432,31 @@ class Deliverer:
 
     def _look_after_the_spool(self, copies: Copies) -> None:
         if self.held_bytes >= self._settings.in_flight_bytes_max * _SPOOL_SHARE:
-            for lane in self._all_lanes:
+            for lane in self._lanes.all:
                 if lane.held_bytes and not lane.is_spooling:
                     self._spool_first(lane)
-        copies.look(self._all_lanes)
-        if any(lane.is_spooling and lane not in self._serving for lane in self._all_lanes):
+        copies.look(self._lanes.all)
+        if any(lane.is_spooling and lane not in self._serving for lane in self._lanes.all):
             self._plan(0.0)
 
     async def _keep_topics(self) -> None:
         """Notice changed settings, new topics and new partitions."""
         while True:
-            missing = "topic-missing" in self._faults.values()
+            missing = "topic-missing" in self._lanes.faults.values()
             await asyncio.sleep(1.0 if missing else _TOPICS_EVERY_S)
             if not self._connected.is_set():
                 continue
             try:
                 self._told(await self._broker.topics())
+                await self._move_strays()
             except BrokerAway as exc:
                 logs.warning("kafka topics could not be read", reason=str(exc))
+            except SpoolError as exc:
+                logs.warning("what waits for a partition that is gone cannot be moved", reason=str(exc))
+
+    async def _move_strays(self) -> None:
+        if self._spool is not None and await moved(self._spool, {topic.name: topic.partitions for topic in self._topics.values()}):
+            self._found()
 
     # What first contact and every later look tell
 
@@ -469,61 +473,8 @@ class Deliverer:
         self._apply(topics)
 
     def _apply(self, topics: Mapping[str, Topic]) -> None:
-        """Lanes for the partitions there are, and what the topics cannot promise."""
-        faults = {}
-        for kind, name in self._names.items():
-            topic = topics.get(name)
-            if topic is None:
-                faults[kind] = "topic-missing"
-                continue
-            if not topic.survives_one_disk and not self._settings.allow_single_copy:
-                faults[kind] = "single-copy"
-            self._fit(kind, topic)
-        if faults != self._faults:
-            logs.warning("kafka topics", faults={self._names[kind]: code for kind, code in faults.items()})
-        self._faults = faults
-        self._single_copies = any(not topic.survives_one_disk for topic in topics.values())
+        self._lanes.fit(topics)
         self._look()
 
-    def _fit(self, kind: str, topic: Topic) -> None:
-        lanes = self._lanes[kind]
-        batch_bytes_max = min(self._settings.batch_bytes_max, topic.batch_bytes_max)
-        for lane in lanes:
-            lane.batch_bytes_max = batch_bytes_max
-        # A topic loses partitions only by being made anew.
-        for lane in lanes[topic.partitions :]:
-            lane.give_up()
-            self._all_lanes.remove(lane)
-        del lanes[topic.partitions :]
-        for partition in range(len(lanes), topic.partitions):
-            lane = Lane(topic.name, partition, batch_bytes_max)
-            if self._left(lane):
-                lane.spool_first()
-            lanes.append(lane)
-            self._all_lanes.append(lane)
-
     def _look(self) -> float:
-        """See what is open, show the light and its reason; returns the age of the oldest batch in flight, in seconds."""
-        now_s = self._monotonic_s()
-        is_connected = self._connected.is_set()
-        for kind, lanes in self._lanes.items():
-            takes_more = is_connected and any(lane.takes_more(now_s, self._stall_s) for lane in lanes)
-            self._is_open[kind] = kind not in self._faults and bool(lanes) and (takes_more or self._is_spool_open(self._names[kind]))
-        oldest_s = max([lane.age_s(now_s) for lane in self._all_lanes], default=0.0)
-        if not is_connected:
-            reason = "connecting"
-        elif self._faults:
-            reason = next(iter(self._faults.values()))
-        elif oldest_s > self._stall_s:
-            reason = "slow"
-        elif any(lane.failures > 1 for lane in self._all_lanes):
-            reason = "partition-failing"
-        else:
-            reason = "single-copy-allowed" if self._single_copies else "ok"
-        if reason != self._reason:
-            logs.info("kafka light", reason=reason, colour=REASONS[INDEX[reason]].colour.name.lower())
-        self._reason = reason
-        self._gauges["unacked_age_seconds"].set(oldest_s)
-        self._gauges["kafka_reason"].set(INDEX[reason])
-        self._gauges["kafka_light"].set(REASONS[INDEX[reason]].colour)
-        return oldest_s
+        return self._lanes.look(self._monotonic_s(), is_connected=self._connected.is_set(), spool_takes=self._is_spool_open)

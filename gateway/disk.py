@@ -4,21 +4,27 @@ Decided here: nothing; these are the system's calls under names that say what th
 makes its bytes durable (fdatasync, which takes a grown size along), `sync_directory` its names; neither does
 the other's.  What fails raises OSError.
 
-All of it blocks: spools call it inside `run`, which is one thread, so that their calls keep their order.
+All of it blocks: spools call it inside `run`, which is one thread, so that their calls keep their order.  A disk that
+hangs hangs this thread for ever, and must not hang the end of its process: who closes waits a moment, and the
+interpreter does not wait at all.  That is why it is no ThreadPoolExecutor, whose threads are joined at exit.
 tests/simulated_disk.py is the other one: it forgets, in every way it may, what was not synced.
 """
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import os
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from queue import SimpleQueue
+from typing import Any, Final, Protocol, TypeVar
 
 T = TypeVar("T")
+_CLOSE_S: Final = 2.0  # for what was asked before; longer than this the disk hangs
 
 # Before a disk is asked again.  A bus that is reset answers within a second or two.
 PAUSES_S: Final = (0.1, 0.5, 1.0)
@@ -85,7 +91,7 @@ class Disk(Protocol):
         """Keep all others out until the answer is called, or this process ends; None where another one is in."""
 
     def close(self) -> None:
-        """End the thread."""
+        """End the thread, when it has done what was asked; within moments also where it never will have."""
 
 
 def put_file(disk: Disk, directory: Path, name: str, data: bytes) -> None:
@@ -156,10 +162,20 @@ class RealDisk:
     """Disk as the system has it."""
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, "disk")
+        self._works: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None  # until it is needed
+        self._is_closed = False
 
     async def run(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        if self._is_closed:
+            raise RuntimeError("the disk is closed")
+        loop = asyncio.get_running_loop()
+        told: asyncio.Future[T] = loop.create_future()
+        if self._thread is None:
+            self._thread = threading.Thread(target=_do_all, args=(self._works,), name="disk", daemon=True)
+            self._thread.start()
+        self._works.put(lambda: _do(work, loop, told))
+        return await told
 
     def create(self, path: Path) -> File:
         return _RealFile(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600))
@@ -217,4 +233,35 @@ class RealDisk:
         return lambda: os.close(fd)
 
     def close(self) -> None:
-        self._thread.shutdown(wait=True)
+        self._is_closed = True
+        self._works.put(None)
+        if self._thread is not None:
+            self._thread.join(_CLOSE_S)
+
+
+# In the disk's thread
+
+
+def _do_all(works: "SimpleQueue[Callable[[], None] | None]") -> None:
+    while (work := works.get()) is not None:
+        work()
+        del work  # what it holds may be much, and the next may be long in coming
+
+
+def _do(work: Callable[[], T], loop: asyncio.AbstractEventLoop, told: "asyncio.Future[T]") -> None:
+    """One piece of work, unless nobody waits for it any more before it begins."""
+    if told.cancelled():
+        return
+    try:
+        result = work()
+    except BaseException as exc:  # noqa: BLE001 - whoever waits is told, whatever it is
+        tell = partial(_unless_done, told, told.set_exception, exc)
+    else:
+        tell = partial(_unless_done, told, told.set_result, result)
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+        loop.call_soon_threadsafe(tell)
+
+
+def _unless_done(told: "asyncio.Future[T]", tell: Callable[[Any], None], what: object) -> None:
+    if not told.done():
+        tell(what)

@@ -143,6 +143,12 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "Grows: Kafka takes less than comes; bring it back before sluicegate_spool_max_bytes is reached.",
     ),
     Metric(
+        "sluicegate_spool_waiting_bytes",
+        "gauge",
+        "Of sluicegate_spool_bytes, about what the records take that wait: seven tenths of sluicegate_spool_max_bytes, and the door is cut.",
+        "Far less than sluicegate_spool_bytes: a partition that Kafka does not take keeps a few records in each segment, and with them the segments.",
+    ),
+    Metric(
         "sluicegate_spool_max_bytes",
         "gauge",
         "spool.bytes_max, what it may take; 0 where there is no spool.",
@@ -159,6 +165,18 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "gauge",
         "Records that stay in the spool and are not replayed: Kafka refuses them for good and rejected/ has no room, or they cannot be read.",
         "Not 0: SluicegateSpoolAside in docs/operations.md says what to do with them; the next start tries them again.",
+    ),
+    Metric(
+        "sluicegate_spool_damaged_segments",
+        "gauge",
+        "Files of the spool in which something was found that cannot be read, and that are kept: looked for at each start.",
+        "Not 0: what they held was acknowledged; SluicegateSpoolAside in docs/operations.md says what to do with them.",
+    ),
+    Metric(
+        "sluicegate_spool_rejected_bytes",
+        "gauge",
+        "What lies in rejected/: records that Kafka refused for good after their 202. Looked for at each start.",
+        "Not 0: SluicegateSpoolAside in docs/operations.md says how to give them back, or where to put them.",
     ),
     Metric(
         "sluicegate_spool_oldest_seconds",
@@ -460,6 +478,12 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "Lines of the loss audit that Kafka has not acknowledged.",
         "More than the workers for minutes: Kafka is away, or deliver.audit_topic does not exist; they are kept on disk meanwhile.",
         is_supervisors=True,
+    ),
+    Metric(
+        "sluicegate_audit_uncounted_total",
+        "counter",
+        "Events that were acknowledged and not counted for the loss audit: no sheet was free. Seen when their minute is over.",
+        "Grows: the supervisor stood still for minutes, or a worker was killed again and again; these minutes are not audited.",
     ),
     Metric(
         "sluicegate_supervisor_cpu_ratio",

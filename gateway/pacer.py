@@ -99,6 +99,7 @@ class Pacer:
 
     Args:
         lag: None where no consumer group is named: the rate stays until it is told.
+        stall_s, timeout_s: of delivery.
         margin: places that may have been given while the store lost its last seconds.
         remembered: the newest sign that this machine's workers left on disk.
     """
@@ -113,6 +114,7 @@ class Pacer:
         clock: Clock,
         *,
         stall_s: float,
+        timeout_s: float,
         margin: int,
         remembered: Sign | None = None,
     ) -> None:
@@ -122,7 +124,7 @@ class Pacer:
         self._lag = lag
         self._clock = clock
         self._margin = margin
-        self._watch = Watch(board, stall_s)
+        self._watch = Watch(board, stall_s, timeout_s)
         self._meter = Meter(takes_per_s=settings.takes_per_s)
         self._reading: Reading | None = None
         self._progress: Progress | None = None  # the last that the meter saw

@@ -118,6 +118,7 @@ class Recovered(NamedTuple):
     frames: int
     set_aside: int  # gaps with good frames behind them, or blocks that were not given, and segments that cannot be opened
     torn_bytes: int
+    damaged: int  # segments: those with a gap, those that cannot be opened, and those kept for a person
 
     @property
     def is_empty(self) -> bool:
@@ -175,6 +176,7 @@ class Segments:
             ConfigError: frames were written with a key that is not among the secrets; a segment without any needs none.
         """
         held: list[Held] = []
+        kept = len(self._damaged())
         end = next_sequence = set_aside = torn_bytes = frames = 0
         pauses = iter(PAUSES_S)  # for all of them: a disk that gives nothing is not waited for a segment at a time
         for name in sorted(name for name in self._disk.names(self.directory) if name.endswith(_SUFFIX)):
@@ -189,7 +191,8 @@ class Segments:
             next_sequence = max(next_sequence, one.part.first + gaps.next_sequence - one.segment.first)
         if frames or set_aside:
             logs.info("a spool was recovered", directory=self.directory.name, frames=frames, set_aside=set_aside, torn_bytes=torn_bytes)
-        yield Recovered(held, max(next_sequence, end), frames, set_aside, torn_bytes)
+        damaged = kept + sum(one.is_damaged or one.part.aside > 0 for one in held)
+        yield Recovered(held, max(next_sequence, end), frames, set_aside, torn_bytes, damaged)
 
     def again(self, held: Held, backlog: Backlog) -> Recovered:
         """Look once more at a segment that the disk did not give all of: the same, with the frames alone that were not found before.  Raises OSError."""
@@ -199,7 +202,7 @@ class Segments:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         one, _ = found
         one.known, held.is_damaged = known, one.is_damaged
-        return Recovered([one], one.part.end, one.part.frames, 0, 0)
+        return Recovered([one], one.part.end, one.part.frames, 0, 0, 0)
 
     def _asked(self, name: str, first: int, backlog: Backlog, pauses: Iterator[float]) -> Generator[float, None, "tuple[Held, _Gaps] | None"]:
         """One segment; what of it the disk does not give is asked for again while there are pauses left."""
@@ -348,7 +351,15 @@ class Segments:
             self._disk.unlink(held.path)
 
     def _damaged_bytes(self) -> int:
-        return sum(self._disk.size(self.directory / name) for name in self._disk.names(self.directory) if name.endswith(_DAMAGED_SUFFIX))
+        return sum(self._disk.size(path) for path in self._damaged())
+
+    def _damaged(self) -> list[Path]:
+        return [self.directory / name for name in self._disk.names(self.directory) if name.endswith(_DAMAGED_SUFFIX)]
+
+    def frames_bytes(self) -> int:
+        """What there is beside the headers, whether it can be read or not.  By the files' sizes: it costs no reading."""
+        sizes = [self._disk.size(self.directory / name) for name in self._disk.names(self.directory) if name.endswith(_SUFFIX)]
+        return sum(max(size - form.HEADER_BYTES, 0) for size in sizes)
 
 
 class _Gaps(NamedTuple):

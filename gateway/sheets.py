@@ -3,13 +3,13 @@
 Decided here: where each word stands, who writes it, and when a sheet changes hands.  Not decided here: what a cell
 is (core/audit.py), what becomes of a sheet (auditor.py).  All words are u64.
 
-    slot     name | since | given | uncounted || sheet | sheet | …
+    slot     name | since | given || (minute | uncounted) × 16 || sheet | sheet | …
     sheet    number | closed | freed | name | minute | busy || first half of xor × 256 | second × 256 | tally × 256
 
     name         of the worker, its 8 hex digits behind a 1; 0: nobody yet
     since        the minute in which it started
     given        sheets that were begun in this slot: the number of the last one, which becomes the line's `part`
-    uncounted    events for which no sheet was free
+    uncounted    events of this minute for which no sheet was free; a minute has its place by its number, and takes it over
     number       of this sheet; the worker's, as all but:
     closed       the supervisor's: sheet `number` is to be written to no more
     freed        the supervisor's: it has what stands here, the sheet may be used again
@@ -37,7 +37,9 @@ from gateway.core.audit import CELLS, MINUTE_MS, PRIME, Cell
 from gateway.core.event import Record
 
 SHEETS: Final = 8  # the minute that runs, the one before until its last answer is given, and those of predecessors: a kill uses up one
-_NAME, _SINCE, _GIVEN, _UNCOUNTED, _HEAD = range(5)
+_NAME, _SINCE, _GIVEN, _UNCOUNTED = range(4)
+_UNCOUNTED_MINUTES: Final = 16  # the supervisor looks each second, and tells a minute's soon after its end
+_HEAD: Final = _UNCOUNTED + 2 * _UNCOUNTED_MINUTES
 _NUMBER, _CLOSED, _FREED, _OWNER, _MINUTE, _BUSY, _CELLS = range(7)
 _SHEET: Final = _CELLS + 3 * CELLS
 WORDS: Final = _HEAD + SHEETS * _SHEET
@@ -72,7 +74,7 @@ class Sheets:
         if sheet is None or words[sheet.closed] == sheet.number:
             sheet = self._begin(minute)
             if sheet is None:
-                words[_UNCOUNTED] += len(records)
+                self._not_counted(minute, len(records))
                 return
         _, _, busy, firsts, seconds, tallies = sheet
         words[busy] = 1
@@ -83,6 +85,13 @@ class Sheets:
             words[seconds + cell] ^= second
             words[tallies + cell] += first % PRIME + _COUNT
         words[busy] = 0
+
+    def _not_counted(self, minute: int, events: int) -> None:
+        words, at = self._words, _UNCOUNTED + minute % _UNCOUNTED_MINUTES * 2
+        if words[at] != minute:
+            words[at + 1] = 0
+            words[at] = minute
+        words[at + 1] += events
 
     def _begin(self, minute: int) -> "_Open | None":
         """A free sheet, now this minute's; None where there is none."""
@@ -145,8 +154,10 @@ class Desk:
         return Life(_text(name), self._words[_SINCE]) if name else None
 
     @property
-    def uncounted(self) -> int:
-        return self._words[_UNCOUNTED]
+    def uncounted(self) -> dict[int, int]:
+        """Events for which no sheet was free, by minute: all of late, told or not."""
+        words = self._words
+        return {words[at]: words[at + 1] for at in range(_UNCOUNTED, _HEAD, 2) if words[at + 1]}
 
     def close(self, before: int | None) -> None:
         """No more into the sheets of minutes before this one; None: into none, their worker is gone."""

@@ -34,7 +34,7 @@ from gateway.core.backlog import Lane
 from gateway.core.event import Record
 from gateway.disk import Disk
 from gateway.errors import SpoolFailed, SpoolFull
-from gateway.rejected import Rejected
+from gateway.rejected import Rejected, kept_bytes
 from gateway.segments import Group, Recovered, Segments
 from gateway.spool_books import Books
 from gateway.spool_commits import Commits
@@ -88,6 +88,7 @@ class DiskSpool:
         self._new_segments: Callable[[Path], Segments] = lambda path: Segments(disk, path, secrets, random)
         self._log = Segments(disk, directory, secrets, random, spares=spares)
         self._rejected = Rejected(self._new_segments(directory / _REJECTED), settings.rejected_bytes_max)
+        self._rejected_elsewhere_bytes = 0  # in directories that were adopted
         self._refused: deque[tuple[int, Group]] = deque()  # by Kafka, for good; still to be kept apart
         self._is_put_off = False  # what was refused waits for a disk that failed
         self._is_closed = False
@@ -117,6 +118,10 @@ class DiskSpool:
     @property
     def size_bytes(self) -> int:
         return self._books.size_bytes
+
+    @property
+    def waiting_bytes(self) -> int:
+        return self._books.backlog.waiting_bytes()
 
     @property
     def records_aside(self) -> int:
@@ -158,6 +163,14 @@ class DiskSpool:
         """Frames that are damaged, or cannot be read."""
         return self._books.frames_set_aside
 
+    @property
+    def segments_damaged(self) -> int:
+        return self._books.segments_damaged
+
+    @property
+    def rejected_bytes(self) -> int:
+        return self._rejected.kept_bytes + self._rejected_elsewhere_bytes
+
     def takes(self, topic: str) -> bool:
         return not self._commits.why_not and (self._books.has_room(_ROOM_BYTES, "") or self._books.has_room(_ROOM_BYTES, topic))
 
@@ -171,10 +184,10 @@ class DiskSpool:
 
     async def open(self) -> None:
         await self._commits.open()
-        self._tasks.run("check", self._check)
-
-    async def _check(self) -> None:
-        await self._disk.run(self._rejected.check)
+        if self._commits.why_not:  # the disk may hang
+            self._tasks.run("look", self._look)
+        else:
+            await self._look()
 
     async def close(self) -> None:
         if self._is_closed:
@@ -192,11 +205,15 @@ class DiskSpool:
         await self._tasks.idle()
 
     def _found(self) -> None:
+        self._tasks.run("look", self._look)  # whoever had it until now may have added to it
         self.on_found()  # as it is by now
 
     def _joined(self) -> None:
         self._commits.roll_next()  # what is appended later stands behind them, in a segment of its own
         self.on_found()
+
+    async def _look(self) -> None:
+        await self._disk.run(self._rejected.look)
 
     def _broke(self) -> None:
         self._commits.broke()
@@ -302,6 +319,9 @@ class DiskSpool:
             self._sweep.adopted(segments)
             self._sweep.begin()
             self._commits.roll_next()  # what is appended later stands behind them, in a segment of its own
+        else:
+            self._books.note_damage(found)
+        self._rejected_elsewhere_bytes += await self._disk.run(partial(kept_bytes, self._new_segments(directory / _REJECTED)))
         self._ids.adopted(spool_id, segments, found, shift)
         return True
 

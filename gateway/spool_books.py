@@ -28,6 +28,7 @@ class Books:
         self.size_bytes = 0
         self.promised_bytes = 0  # at most, of appends that are still to be written
         self.frames_set_aside = 0  # damaged, or not readable; each may have held several records
+        self.segments_damaged = 0  # when they were found
 
     # Bytes
 
@@ -78,7 +79,12 @@ class Books:
         for held in found.held:
             self.backlog.add(held.part)
             self.size_bytes += held.part.size
+        self.note_damage(found)
+
+    def note_damage(self, found: Recovered) -> None:
+        """What cannot be taken in."""
         self.frames_set_aside += found.set_aside
+        self.segments_damaged += found.damaged
 
     def take_over(self, found: Recovered) -> int:
         """What was found in another worker's directory: behind all of ours, and before what is given from now on.

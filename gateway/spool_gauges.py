@@ -2,32 +2,48 @@
 
 Decided here: which reason of core/light.py a spool's state is.  The worst thing first:
 
-    closed              not-asked    grey: it recovers, or its worker drains
-    failed              spool-failed red
-    full                spool-full   red
-    records put aside   spool-aside  red
-    records wait        spool-used   amber
-    otherwise           spool-ok     green
+    closed                not-asked       grey: it recovers, or its worker drains
+    failed                spool-failed    red
+    full                  spool-full      red
+    records put aside     spool-aside     red
+    damage found          spool-aside     red
+    records in rejected/  spool-rejected  amber
+    records wait          spool-used      amber
+    otherwise             spool-ok        green
+
+What was rejected is kept, within its bound, and everything is taken and replayed as ever: amber, though a person has to
+see to it.  Where there is no room for more of it, or the disk does not give back what it took, the spool is in trouble: red.
 
 A copy that is there at one look and gone at the next was insurance for a batch on its way: Kafka took it, and nobody has to look.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from gateway.board import Slot
 from gateway.core.light import INDEX, REASONS
 from gateway.spool_store import Reason, Spool
 
 
-def reason_of(state: Reason, waiting: int, aside: int) -> str:
-    """The code of the light's reason.  Args: waiting: records that waited at the look before too."""
+class Held(NamedTuple):
+    """What a spool holds, and for whom."""
+
+    waiting: int = 0  # records that waited at the look before too
+    aside: int = 0  # records
+    damaged: int = 0  # segments
+    rejected_bytes: int = 0
+
+
+def reason_of(state: Reason, held: Held) -> str:
+    """The code of the light's reason."""
     match state:
         case "closed":
             return "not-asked"
         case "failed" | "full":
             return f"spool-{state}"
         case "ok":
-            return "spool-aside" if aside else "spool-used" if waiting else "spool-ok"
+            if held.aside or held.damaged:
+                return "spool-aside"
+            return "spool-rejected" if held.rejected_bytes else "spool-used" if held.waiting else "spool-ok"
 
 
 class SpoolGauges:
@@ -52,13 +68,17 @@ class SpoolGauges:
         if self._spool is None:
             self._light("no-spool")
             return
-        waiting, aside = sum(self._spool.waiting().values()), self._spool.records_aside
-        self._light(reason_of(self._spool.reason, min(waiting, self._waited), aside))
+        waiting = sum(self._spool.waiting().values())
+        held = Held(min(waiting, self._waited), self._spool.records_aside, self._spool.segments_damaged, self._spool.rejected_bytes)
+        self._light(reason_of(self._spool.reason, held))
         self._waited = waiting
         self._gauges["spool_bytes"].set(self._spool.size_bytes)
+        self._gauges["spool_waiting_bytes"].set(self._spool.waiting_bytes)
         self._gauges["spool_max_bytes"].set(self._bytes_max)
         self._gauges["spool_records"].set(waiting)
-        self._gauges["spool_aside_records"].set(aside)
+        self._gauges["spool_aside_records"].set(held.aside)
+        self._gauges["spool_damaged_segments"].set(held.damaged)
+        self._gauges["spool_rejected_bytes"].set(held.rejected_bytes)
         self._gauges["spool_oldest_seconds"].set(self._spool.oldest_s)
         self._count(self._spool)
 
@@ -74,4 +94,15 @@ class SpoolGauges:
         self._counted = now
 
 
-_NAMES: Final = ("spool_light", "spool_reason", "spool_bytes", "spool_max_bytes", "spool_records", "spool_aside_records", "spool_oldest_seconds")
+_NAMES: Final = (
+    "spool_light",
+    "spool_reason",
+    "spool_bytes",
+    "spool_waiting_bytes",
+    "spool_max_bytes",
+    "spool_records",
+    "spool_aside_records",
+    "spool_damaged_segments",
+    "spool_rejected_bytes",
+    "spool_oldest_seconds",
+)

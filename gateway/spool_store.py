@@ -90,6 +90,10 @@ class Spool(Protocol):
         """What it takes of the disk for records that wait: what is kept apart for a person has bounds of its own, for it never drains."""
 
     @property
+    def waiting_bytes(self) -> int:
+        """Of these, about what records take that wait.  Less, where few keep a segment whose others are in Kafka: it goes as a whole."""
+
+    @property
     def records_aside(self) -> int:
         """Records that Kafka refuses and for which there is no room apart, or that cannot be read: they stay, and are not replayed by this process."""
 
@@ -108,6 +112,14 @@ class Spool(Protocol):
     @property
     def frames_set_aside(self) -> int:
         """How many were found that cannot be read; those of before this process began among them, again at each start."""
+
+    @property
+    def segments_damaged(self) -> int:
+        """In how many files something was found that cannot be read, when it was opened or adopted; those kept for a person stay, and are found again."""
+
+    @property
+    def rejected_bytes(self) -> int:
+        """What is kept apart of records that Kafka refused for good; what lay there when it was opened or adopted among it."""
 
     @property
     def watermark(self) -> int:

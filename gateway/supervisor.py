@@ -154,7 +154,7 @@ class Supervisor:
         sitting = [asyncio.create_task(self._keep_seat(seat)) for seat in self._seats]
         watching = [asyncio.create_task(self._watch(ops_url)), asyncio.create_task(self._screen.run())]
         watching += [asyncio.create_task(self._pacer.run())] if self._pacer else []
-        watching += [asyncio.create_task(self._auditor.run(os.urandom))]
+        watching += [asyncio.create_task(self._auditor.run())]
         stopping = asyncio.create_task(_until(self._stopping))
         try:
             loops = (*watching, *sitting)
@@ -446,7 +446,8 @@ def _pacer(config: Config, board: Board) -> Pacer | None:
     if room.consumer_group:
         lag = LagReader(deliver.bootstrap, deliver.signups_topic, room.consumer_group, timeout_s=deliver.connect_timeout_ms / 1000)
     remembered = files_in(directory, room, worker=0).newest()
-    return Pacer(room, store, lag, board, directory, SYSTEM, stall_s=deliver.stall_ms / 1000, margin=MARGIN, remembered=remembered)
+    stall_s, timeout_s = deliver.stall_ms / 1000, deliver.timeout_ms / 1000
+    return Pacer(room, store, lag, board, directory, SYSTEM, stall_s=stall_s, timeout_s=timeout_s, margin=MARGIN, remembered=remembered)
 
 
 def _auditor(config: Config, board: Board) -> Auditor:
@@ -459,7 +460,7 @@ def _auditor(config: Config, board: Board) -> Auditor:
         request_timeout_s=deliver.timeout_ms / 500,
         batch_bytes_max=deliver.batch_bytes_max,
     )
-    return Auditor(deliver, board, kafka, RealDisk(), Path(config.process.data_dir), SYSTEM, socket.gethostname())
+    return Auditor(deliver, board, kafka, RealDisk(), Path(config.process.data_dir), SYSTEM, socket.gethostname(), os.urandom(8).hex())
 
 
 async def _all_of(tasks: list[asyncio.Task[None]]) -> None:

@@ -5,14 +5,18 @@ refused behind it; from all workers of this machine together, a second at a time
 
 The spool fills where one of these holds:
 
-    little is left     FULL_SHARE of its bytes are used: whoever is let in now may find no room for the form in ten minutes
-    much of it stays   for WINDOW_S records became more by STAYS_SHARE of those that were taken.  Neither downstream's lag
-                       nor its consumption shows them, so the law of the pace would take them for people who never came,
-                       and open the door further
+    little is left     what waits takes FULL_SHARE of the bytes of one worker, and so of all, or of that one alone: nobody
+                       chooses the worker, and whoever is let in now may find no room for the form in ten minutes
+    much of it stays   for the window records became more by STAYS_SHARE of those that were taken, in all workers.  Neither
+                       downstream's lag nor its consumption shows them, so the law of the pace would take them for people
+                       who never came, and open the door further
 
 Not the bytes alone: eight gigabytes last for a night, in which the door would stand open in front of a Kafka that takes half.
 Not the growth alone: one failing partition of 24 keeps one person of 24 waiting, and is no reason to shut out the others.
-And not what is younger than WINDOW_S: copies are made as insurance for a batch that is late, and go when it arrives.
+And not what is younger than the window: copies are made as insurance for a batch that is late, and go when it arrives.
+Bytes that wait, and not those that are used: after an outage one dead partition keeps every segment on the disk for the
+few records that are its own, and the door would stay shut for them.  When they use up the disk, Kafka still takes all
+but that partition's; an alert speaks long before.
 While the backlog of an outage gets smaller the spool does not fill, however much waits: replay does not need the door shut.
 
 Pure but for the board, which is memory; `now_s` comes in.
@@ -29,7 +33,6 @@ _JUDGED_S: Final = 0.5  # less shows no ack of a Kafka that is only slow
 _SERVING: Final = 2  # of sluicegate_worker_state; who only starts has asked nobody yet
 FULL_SHARE: Final = 0.7  # as SluicegateSpoolFilling says; an hour of 200 a second takes a fourteenth
 STAYS_SHARE: Final = 0.25  # twice what one failing partition of eight keeps
-WINDOW_S: Final = 5.0  # deliver.timeout_ms: after that no copy is of a batch still in flight
 
 
 class Totals(NamedTuple):
@@ -45,8 +48,7 @@ class Spooled(NamedTuple):
     """All workers' spools together, at one instant."""
 
     serving: int  # workers
-    bytes: float
-    bytes_max: float  # 0 where there is none
+    fullest: float  # of them: how much of its bytes is taken by what waits, 0 to 1; 0 where there is none
     records: float  # that wait
     oldest_s: float
     taken: int  # events answered with success, ever
@@ -66,11 +68,11 @@ def load_of(before: Totals, now: Totals) -> Load:
     return Load(acks_stopped, now.refused > before.refused)
 
 
-def fills(before: Spooled, now: Spooled) -> bool:
-    """Whether the spool fills.  Args: before: WINDOW_S ago, or as long as it was watched."""
-    if now.bytes_max and now.bytes >= FULL_SHARE * now.bytes_max:
+def fills(before: Spooled, now: Spooled, window_s: float) -> bool:
+    """Whether the spool fills.  Args: before: that long ago, or as long as it was watched."""
+    if now.fullest >= FULL_SHARE:
         return True
-    if now.oldest_s < WINDOW_S or now.serving != before.serving:
+    if now.oldest_s < window_s or now.serving != before.serving:
         return False  # insurance; or a worker began or ended, and what its directory holds came or went with it
     grown, taken = now.records - before.records, now.taken - before.taken
     # More than twice what was taken is a directory that was adopted; less than twice, those whose requests are still in hand.
@@ -78,13 +80,19 @@ def fills(before: Spooled, now: Spooled) -> bool:
 
 
 class Watch:
-    """Looks at the board, and judges what came since the look before."""
+    """Looks at the board, and judges what came since the look before.
 
-    def __init__(self, board: Board, stall_s: float) -> None:
+    Args:
+        stall_s: how old the oldest batch has to be for its worker to stall.
+        window_s: what the spool is watched over; as long as a batch may be in flight, for no older copy is its insurance.
+    """
+
+    def __init__(self, board: Board, stall_s: float, window_s: float) -> None:
         self._slots = board.slots[:-1]
         self._stall_s = stall_s
+        self._window_s = window_s
         self._before: Totals | None = None
-        self._spooled: deque[tuple[float, Spooled]] = deque()  # from WINDOW_S ago on
+        self._spooled: deque[tuple[float, Spooled]] = deque()  # from the window's begin on
         self._looked_s = 0.0
         self._load = Load()
 
@@ -100,9 +108,9 @@ class Watch:
 
     def _fills(self, now_s: float) -> bool:
         self._spooled.append((now_s, self._in_spools()))
-        while len(self._spooled) > 1 and self._spooled[1][0] <= now_s - WINDOW_S:
+        while len(self._spooled) > 1 and self._spooled[1][0] <= now_s - self._window_s:
             self._spooled.popleft()
-        return fills(self._spooled[0][1], self._spooled[-1][1])
+        return fills(self._spooled[0][1], self._spooled[-1][1], self._window_s)
 
     def _serving(self) -> list[Slot]:
         return [slot for slot in self._slots if slot.gauge("sluicegate_worker_state").value >= _SERVING]
@@ -117,8 +125,7 @@ class Watch:
         ]
         return Spooled(
             len(serving),
-            sum(each("spool_bytes")),
-            sum(each("spool_max_bytes")),
+            max((kept / most for kept, most in zip(each("spool_waiting_bytes"), each("spool_max_bytes"), strict=True) if most), default=0.0),
             sum(each("spool_records")),
             max(each("spool_oldest_seconds"), default=0.0),
             sum(taken),

@@ -1,12 +1,14 @@
 """How far each spool has come, in memory that all processes of a machine share.
 
-Decided here: how a pair is written so that who reads it meanwhile is never told another spool's watermark.  Not
-decided here: what a watermark promises (spool_store.py), where this memory is (board.py).
+Decided here: how pairs are written so that who reads them meanwhile is told neither another spool's watermark nor that
+nothing is known of one.  Not decided here: what a watermark promises (spool_store.py), where this memory is (board.py).
 
-    ┌ how many ┐┌ spool id │ watermark │ both XORed ┐┌ ... ┐      u64 each, one writer
+    ┌ turn ┐┌ how many ┐┌ spool id │ watermark ┐┌ ... ┐┌ how many ┐┌ spool id │ watermark ┐┌ ... ┐      u64 each, one writer
+            └────────────── table 0 ────────────────┘└────────────── table 1 ────────────────┘
 
-A pair whose words do not fit together is being written: it is looked at again, and passed over if a writer was killed
-just then.  Nothing here is zeroed when a worker starts: what was below a watermark once is in Kafka for good.
+Of two tables one is read, number turn % 2, and the other one is written; then the turn is one higher.  So a writer may
+be stopped or killed between any two words, and what stands is whole.  A reader for whom it was another turn before and
+after looks again.  Nothing here is zeroed when a worker starts: what was below a watermark once is in Kafka for good.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,14 +17,13 @@ from typing import Final, Literal
 from gateway.core.kept import InKafka, Kept
 
 SPOOLS_MAX: Final = 64  # of one worker, and of one machine: as many as there ever were workers; of one more nothing is known
-_TRIES: Final = 3
 
 State = Literal["kafka", "spool", "unknown"]
 
 
 def words_of(pairs: int) -> int:
     """The memory for so many."""
-    return 1 + 3 * pairs
+    return 1 + 2 * (1 + 2 * pairs)
 
 
 class Watermarks:
@@ -30,33 +31,41 @@ class Watermarks:
 
     def __init__(self, words: "memoryview[int]") -> None:
         self._words = words
-        self._pairs_max = (len(words) - 1) // 3
+        self._table_words = (len(words) - 1) // 2
 
     def put(self, pairs: Mapping[int, int]) -> None:
         """These, by spool id, and no others; the first ones where there are too many."""
-        words, at = self._words, 1
-        for spool_id, watermark in list(pairs.items())[: self._pairs_max]:
-            words[at], words[at + 1], words[at + 2] = spool_id, watermark, spool_id ^ watermark
-            at += 3
-        words[0] = at // 3
+        words, turn = self._words, self._words[0] + 1
+        count = at = self._table(turn)
+        for spool_id, watermark in list(pairs.items())[: (self._table_words - 1) // 2]:
+            words[at + 1], words[at + 2] = spool_id, watermark
+            at += 2
+        words[count] = (at - count) // 2
+        words[0] = turn
 
     def of(self, spool_id: int) -> int | None:
         """The watermark of one; None where it is not known."""
-        for _ in range(_TRIES):
-            ids = self._words[1 : words_of(self._words[0]) : 3].tolist()
-            if spool_id not in ids:
-                return None
-            at = 1 + 3 * ids.index(spool_id)
-            known, watermark, both = self._words[at : at + 3]
-            if known == spool_id and known ^ watermark == both:
-                return watermark
-        return None
+        words = self._whole()
+        ids = words[::2]
+        return words[2 * ids.index(spool_id) + 1] if spool_id in ids else None
 
     def pairs(self) -> dict[int, int]:
-        """All that fit."""
-        words = self._words[1 : words_of(self._words[0])].tolist()
-        triples = zip(words[::3], words[1::3], words[2::3], strict=True)
-        return {spool_id: watermark for spool_id, watermark, both in triples if spool_id ^ watermark == both}
+        """All of them."""
+        words = self._whole()
+        return dict(zip(words[::2], words[1::2], strict=True))
+
+    def _whole(self) -> list[int]:
+        """Id and watermark, by turns, as they stood at one instant."""
+        while True:  # twice at most, if anything: tables change once or twice a second, and a look takes microseconds
+            turn = self._words[0]
+            count = self._table(turn)
+            first = count + 1
+            words = self._words[first : first + 2 * self._words[count]].tolist()
+            if self._words[0] == turn:
+                return words
+
+    def _table(self, turn: int) -> int:
+        return 1 + turn % 2 * self._table_words
 
 
 def together(those: Iterable[Watermarks]) -> dict[int, int]:

@@ -383,7 +383,7 @@ class Worker:
         """The supervisor, which posts what was acknowledged, is gone: so that is left on disk."""
         disk = RealDisk()
         try:
-            leave_lines(disk, Path(self._config.process.data_dir), self._slot, socket.gethostname(), self._clock.now_us())
+            leave_lines(disk, Path(self._config.process.data_dir), self._slot, socket.gethostname(), self._clock.now_us(), secrets.token_hex(8))
         except OSError as exc:
             logs.error("the last minutes cannot be left for the audit", reason=exc.strerror)
         finally:

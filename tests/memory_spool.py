@@ -35,6 +35,7 @@ class Kept:
         self.next = 1
         self.spool_id = next(_IDS)
         self.records: dict[int, tuple[Lane, Record]] = {}
+        self.rejected: list[tuple[int, Record]] = []
         self.is_locked = False
 
 
@@ -59,18 +60,18 @@ class MemorySpool:
         self.is_written = False
         self.is_broken = False
         self.rejected_max = 1_000
-        self.rejected: list[tuple[int, Record]] = []
         self.appends: list[list[str]] = []  # the event ids of every append, in order
         self.now_s = 0.0
         self.frames_synced = 0
         self.frames_failed = 0
-        self.frames_set_aside = 0  # what is in memory can always be read
+        self.frames_set_aside = self.segments_damaged = 0  # what is in memory can always be read
         self._reserved_for = reserved_for
         self._kept = self.shelf.setdefault(directory, Kept())
         self._entries: dict[int, tuple[Lane, Record]] = dict(self._kept.records)
         self._adopted: dict[int, tuple[Kept, int]] = {}  # sequence of ours → where it came from
         self._adoptions: list[Kept] = []
         self._aside: set[int] = set()
+        self._settled: list[int] = []
         self._waiting: Counter[Lane] = Counter()
         self._running = asyncio.Event()
         self._running.set()
@@ -145,8 +146,7 @@ class MemorySpool:
     def settle(self, sequences: range) -> None:
         for sequence in [one for one in self._entries if one in sequences]:
             lane, _ = self._entries.pop(sequence)
-            kept, shift = self._adopted.get(sequence, (self._kept, 0))
-            kept.records.pop(sequence - shift, None)
+            self._settled.append(sequence)  # a kill forgets that
             if sequence in self._aside:
                 self._aside.discard(sequence)
             else:
@@ -193,6 +193,9 @@ class MemorySpool:
         self._is_open = False
         if self._writer is not None:
             await self._writer
+        for sequence in self._settled:
+            kept, shift = self._adopted.get(sequence, (self._kept, 0))
+            kept.records.pop(sequence - shift, None)
         for kept in (self._kept, *(kept for kept, _ in self._adopted.values())):
             kept.is_locked = False
 
@@ -217,6 +220,20 @@ class MemorySpool:
         return sum(_size(record) for _, record in self._entries.values())
 
     @property
+    def rejected(self) -> list[tuple[int, Record]]:
+        """What is kept apart, by this life and by those before."""
+        return self._kept.rejected
+
+    @property
+    def rejected_bytes(self) -> int:
+        there = [self._kept, *self._adoptions] if self._is_open else []
+        return sum(_size(record) for kept in there for _, record in kept.rejected)
+
+    @property
+    def waiting_bytes(self) -> int:
+        return sum(_size(record) for _, (_, record) in self._in_order())
+
+    @property
     def records_aside(self) -> int:
         return len(self._aside)
 
@@ -233,7 +250,10 @@ class MemorySpool:
         return self._kept.spool_id if self._is_open else 0
 
     def watermarks(self) -> Mapping[int, int]:
-        adopted = {kept.spool_id: min(kept.records, default=kept.next) for kept in self._adoptions}
+        adopted = {kept.spool_id: kept.next for kept in self._adoptions}
+        for sequence in sorted(self._adopted.keys() & self._entries.keys(), reverse=True):
+            kept, shift = self._adopted[sequence]
+            adopted[kept.spool_id] = sequence - shift
         return {self.spool_id: self.watermark, **adopted} if self._is_open else adopted
 
     # How

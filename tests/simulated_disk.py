@@ -168,6 +168,7 @@ class SimulatedDisk:
         self.log.append(Op("unlink", path.parent, path.name))
 
     def size(self, path: Path) -> int:
+        self._may("size")
         return len(self.inodes[self._in(path)[path.name]])
 
     def free_bytes(self, directory: Path) -> int:

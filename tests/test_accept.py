@@ -244,7 +244,7 @@ async def test_what_the_store_did_is_told_and_learnt_from_and_paid_for(row: Row)
             case "is elsewhere":  # known since a moment; this request was let in just before
                 w.broker.kill()
                 w.deliverer._rebuild("a test")
-                w.deliverer._is_open[row.kind] = True
+                w.deliverer._lanes.is_open[row.kind] = True
         told = await w.post(row.kind)
         assert (told.status, told.code, w.admission.ends) == (row.status, row.code, [row.end])
         assert told.body.get("outcome") == row.outcome

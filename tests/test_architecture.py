@@ -39,10 +39,11 @@ LAYERS: Final = (
     ("connections", "deliver", "spool", "identity", "limits", "openapi.__main__", "parser"),
     ("spool_commits",),
     ("spool_recovery", "spool_replay", "spool_sweep"),
-    ("rejected", "spool_books", "spool_files", "spool_id", "spool_key", "topicsfile"),
+    ("rejected", "spool_books", "spool_files", "spool_id", "spool_key", "lanes", "strays", "topicsfile"),
     ("segments",),
     (
         "acts",
+        "audit_files",
         "audit_lines",
         "copies",
         "descriptors",
@@ -70,7 +71,7 @@ LAYERS: Final = (
     ("openapi.room", "openapi.catalogue", "sheets", "watermarks"),
     ("openapi.parts",),
     ("openapi.schemas", "core.alone"),
-    ("core.act", "core.backlog", "core.lane", "core.place", "core.reckoning", "core.record", "core.waiting"),
+    ("core.act", "core.backlog", "core.heard", "core.lane", "core.place", "core.reckoning", "core.record", "core.waiting"),
     ("core.receipt", "core.event", "core.sign", "pages.waiting"),
     (
         "core.audit",
@@ -117,8 +118,6 @@ DOORS: Final = {
     },
     "aiokafka": {"kafka", "lag", "probes", "stored"},
     "cryptography": {"segments"},
-    # What blocks for a disk's sake has one thread; there are no other threads but asyncio's own.
-    "concurrent": {"disk"},
     "fcntl": {"disk"},
     "prometheus_client": {"ops.exposition", "ops.server"},
     "jwt": {"identity"},
@@ -133,7 +132,8 @@ DOORS: Final = {
     "gc": {"memory"},
     "ctypes": {"memory"},
     "subprocess": set(),
-    "threading": set(),
+    # What blocks for a disk's sake has one thread; there are no other threads but asyncio's own.
+    "threading": {"disk"},
     "multiprocessing": set(),
     "requests": set(),
     "redis": set(),

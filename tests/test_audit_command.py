@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import AsyncIterator, Iterable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -121,7 +122,7 @@ async def test_all_that_was_acknowledged_is_there() -> None:
     w.store([event(n) for n in range(60)])
     w.store([event(n) for n in range(60, 100)], "signups.v1")
     assert await w.told() == (DONE, {"acknowledged": 100, "found": 100}, [])
-    assert w.log.asked == [("audit.v1", (MINUTE - 1) * 60_000), *((topic, MINUTE * 60_000) for topic in ("syncs.v1", "signups.v1"))]
+    assert w.log.asked == [("audit.v1", (MINUTE - 5) * 60_000), *((topic, MINUTE * 60_000) for topic in ("syncs.v1", "signups.v1"))]
 
 
 @in_virtual_time
@@ -238,6 +239,121 @@ async def test_who_was_heard_of_just_before_and_never_again_is_unaudited() -> No
 
 
 @in_virtual_time
+async def test_whose_last_lines_a_power_cut_took_is_heard_of_minutes_before() -> None:
+    """It was cut in the first seconds of a minute: the line of the one before was not due yet."""
+    w = World()
+    w.post(*(line([], minute, since=audit.minute_text(MINUTE - 600), part=0) for minute in range(MINUTE - 9, MINUTE - 1)))
+    w.post(*(line([], minute, worker="0000002b", since=audit.minute_text(MINUTE + 1), part=0) for minute in range(MINUTE, MINUTE + 5)))
+    code, _, rest = await w.told(minutes=5, strict=True)
+    assert code == UNJUDGED
+    assert rest[0] == "unaudited 2026-12-18T06:00Z worker 0000002a: 0 records found"
+
+
+@in_virtual_time
+async def test_a_minute_with_events_that_had_no_sheet_is_unaudited() -> None:
+    """Whichever comes first, the line that says so or an empty one of the same minute."""
+    for lines in ((line([], part=0), line([], part=0, uncounted=100)), (line([], part=0, uncounted=100), line([], part=0))):
+        w = World()
+        w.post(*lines, line([], MINUTE + 1, part=0, is_last=True))
+        code, counts, rest = await w.told(minutes=2, strict=True)
+        assert (code, counts) == (UNJUDGED, {"unaudited minutes": 1})
+        assert rest == ["unaudited 2026-12-18T06:00Z worker 0000002a: 0 records found"]
+
+
+@in_virtual_time
+async def test_a_part_that_is_lost_makes_its_minutes_unaudited() -> None:
+    w = World()
+    w.post(line([0], part=1), line([1], part=3), line([2], MINUTE + 1, part=4), line([], MINUTE + 2, part=0, is_last=True))
+    w.store([event(0), event(1), event(2, MINUTE + 1)])
+    code, counts, rest = await w.told(minutes=3, strict=True)
+    assert (code, counts) == (UNJUDGED, {"acknowledged": 3, "found": 3, "unaudited minutes": 1})
+    assert rest == ["unaudited 2026-12-18T06:00Z worker 0000002a: 2 records found"]
+
+
+@in_virtual_time
+async def test_a_late_part_that_is_lost_is_noticed_by_the_one_that_follows_it() -> None:
+    """Also where that one is of a minute behind those that were asked for."""
+    w = World()
+    w.post(line([0], part=1), line([1], MINUTE + 1, part=3))
+    w.store([event(0), event(1, MINUTE + 1)])
+    assert (await w.told(strict=True))[:2] == (UNJUDGED, {"acknowledged": 1, "found": 1, "unaudited minutes": 1})
+
+
+@in_virtual_time
+async def test_a_lost_part_that_is_a_whole_minute_is_that_minute_and_no_other() -> None:
+    w = World()
+    w.post(line([0], part=1), line([1], MINUTE + 2, part=3, is_last=True))
+    w.store([event(0), event(1, MINUTE + 2)])
+    assert (await w.told(minutes=3))[2] == ["unaudited 2026-12-18T06:01Z worker 0000002a: 0 records found"]
+
+
+@in_virtual_time
+async def test_one_torn_part_of_several_is_enough() -> None:
+    w = World()
+    torn = event_id(9)
+    cells = {audit.number_of(torn): audit.Cell(0, torn, 0)}
+    beside = next(n for n in count(10) if audit.number_of(event_id(n)) == audit.number_of(torn))
+    w.post(line([beside]), line([], part=2, is_torn=True, cells=audit.packed(cells), hash=f"{torn:032x}"), line([], MINUTE + 1, part=0))
+    w.store([event(beside), event(9)])
+    assert (await w.told())[:2] == (DONE, {"acknowledged": 1, "found": 1, "found, not acknowledged": 1})
+
+
+@in_virtual_time
+async def test_a_line_that_contradicts_itself_leaves_something_to_judge() -> None:
+    w = World()
+    w.post(line([0]), line([0], part=2, acknowledged=7), line([], MINUTE + 1, part=0))
+    w.store([event(0)])
+    assert (await w.told())[0] == DONE
+    assert (await w.told(strict=True))[0] == UNJUDGED
+
+
+@in_virtual_time
+async def test_a_frame_that_cannot_be_read_leaves_something_to_judge() -> None:
+    w = World()
+    spool = await w.spool()
+    for first in range(0, 9, 3):
+        await spool.append("syncs.v1", 0, [event(n) for n in range(first, first + 3)])
+    w.post(line(range(9), is_last=True))
+    w.store([event(n) for n in range(9)])
+    assert (await w.told(strict=True))[0] == DONE
+    [segment] = [name for name in w.disk.names(CONFIG.spool_path / "0") if name.endswith(".spool")]
+    w.disk.inodes[w.disk.directories[CONFIG.spool_path / "0"][segment]][150] ^= 1
+    code, _, rest = await w.told(strict=True)
+    assert (code, rest) == (UNJUDGED, ["note: 1 frames of the spool that cannot be read"])
+    assert (await w.told())[0] == DONE
+
+
+@in_virtual_time
+async def test_without_an_end_it_stops_at_the_last_minute_whose_lines_are_due() -> None:
+    """A minute's last answer may take deliver.timeout_ms, and its line a minute from then."""
+    w = World()
+    waits_us = CONFIG.deliver.timeout_ms * 1000 + 60_000_000
+    for now_us, minutes in (((MINUTE + 3) * 60_000_000 + waits_us, 3), ((MINUTE + 3) * 60_000_000 + waits_us - 1_000_000, 2)):
+        w.clock.now_us = now_us
+        arguments = argparse.Namespace(since=MINUTE, until=None, everywhere=False, strict=False)
+        _, text = await audit_command.run(CONFIG, arguments, w.disk, w.clock.clock, w.log)
+        assert text.splitlines()[1] == f"to: {audit.minute_text(MINUTE + minutes)}"
+
+
+@in_virtual_time
+async def test_minutes_that_have_not_begun_are_not_unaudited() -> None:
+    w = World()
+    w.post(*[line([], MINUTE + n) for n in range(601)])
+    assert (await w.told(minutes=100_000))[0] == DONE
+    assert "unaudited minutes" not in (await w.told(minutes=100_000))[1]
+    _, text = await w.run(minutes=100_000)
+    assert text.splitlines()[1] == f"to: {audit.minute_text(MINUTE + 601)}"
+
+
+@in_virtual_time
+async def test_without_a_name_of_its_own_no_data_directory_is_ours() -> None:
+    w = World()
+    w.disk.unlink(DATA / "audit" / "home")
+    w.post(line([0], home="", machine="gw-2"))
+    assert (await w.told())[:2] == (DONE, {"acknowledged": 1, "elsewhere": 1})
+
+
+@in_virtual_time
 async def test_other_minutes_are_not_looked_at() -> None:
     w = World()
     w.post(line([0], is_last=True), line([1], MINUTE - 1), line([2], MINUTE + 1))
@@ -312,6 +428,7 @@ async def test_a_range_that_holds_no_minute_is_refused() -> None:
 @in_virtual_time
 async def test_a_long_list_is_cut_and_says_so() -> None:
     w = World()
+    w.clock.now_us = (MINUTE + 4_000) * 60_000_000
     w.post(*[line([], MINUTE + n, part=0) for n in range(0, 4_000, 2)])
     _, text = await w.run(minutes=4_000)
     assert len(text.splitlines()) < 1_050

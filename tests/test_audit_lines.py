@@ -9,7 +9,7 @@ from gateway.audit_lines import Collector, record_of
 from gateway.board import Board
 from gateway.core import audit
 from gateway.core.audit import Line
-from gateway.sheets import Sheets
+from gateway.sheets import SHEETS, Sheets
 from tests.core.test_audit import event_id, line
 from tests.records import stored
 from tests.test_docs import schema_file
@@ -114,6 +114,41 @@ def test_a_worker_that_never_started_has_none() -> None:
     machine.look(1, 100)
     machine.ended(101)
     assert machine.said() == []
+
+
+def test_an_orphan_vouches_for_what_stands_on_the_board_alone() -> None:
+    """What the supervisor had taken may have died with it: an empty line would call those minutes audited."""
+    machine = Machine()
+    sheets = machine.sit("0000002a")
+    for minute in range(4):
+        sheets.count(records(minute, 1, MINUTE + minute))
+        machine.look(*range(60 * minute + 20, 60 * minute + 60))
+    machine.lines.clear()
+    alone = Collector(machine.board.slots[:1], "gw-1", 0)
+    machine.lines += alone.left(0, START_US + 300_000_000)
+    assert machine.said() == [("0000002a", 3, 1, False), ("0000002a", 5, 0, True)]
+
+
+def test_what_had_no_sheet_is_told_once_with_its_minute() -> None:
+    machine = Machine()
+    sheets = machine.sit("0000002a")
+    machine.look(1)
+    for minute in range(-SHEETS, 2):
+        sheets.count(records(0, 3, MINUTE + minute))
+    machine.lines.clear()
+    machine.look(75, 76)
+    assert [(audit.minute_of(one.minute) - MINUTE, one.acknowledged, one.uncounted) for one in machine.lines if one.minute == audit.minute_text(MINUTE)] == [
+        (0, 0, 3)
+    ]
+    machine.lines.clear()
+    machine.look(77, 78)
+    assert machine.said() == []
+    machine.ended(79)
+    assert [(audit.minute_of(one.minute) - MINUTE, one.uncounted, one.is_last) for one in machine.lines] == [(1, 3, False), (1, 0, True)]
+    machine.lines.clear()
+    machine.sit("0000002b", 80)
+    machine.look(81, 200, 201)
+    assert [one.uncounted for one in machine.lines] == [0, 0]
 
 
 def test_workers_do_not_share_lines() -> None:

@@ -9,15 +9,19 @@ from typing import Final
 
 import pytest
 
+from gateway import audit_files
 from gateway import auditor as module
 from gateway.auditor import Auditor, leave_lines
 from gateway.board import Board
+from gateway.clock import SYSTEM
 from gateway.config import Deliver
 from gateway.core import audit
 from gateway.core.audit import Line
+from gateway.disk import RealDisk
 from gateway.errors import BrokerAway
 from gateway.kafka import Topic
 from gateway.sheets import Sheets
+from tests.core.test_audit import event_id, line
 from tests.fakes import FakeBroker, VirtualLoop, count, in_virtual_time
 from tests.simulated_disk import SimulatedDisk
 from tests.test_sheets import records
@@ -36,8 +40,8 @@ class World:
         self.board = Board.create(1)
         self.broker = FakeBroker(*(topics or (AUDIT,)))
         self.disk = disk or SimulatedDisk()
-        self.auditor = Auditor(Deliver(), self.board, self.broker, self.disk, DATA, loop.clock, "gw-1")
-        self.task = asyncio.create_task(self.auditor.run(lambda n: b"\x07" * n))
+        self.auditor = Auditor(Deliver(), self.board, self.broker, self.disk, DATA, loop.clock, "gw-1", "07" * 8)
+        self.task = asyncio.create_task(self.auditor.run())
 
     def sit(self, name: str) -> Sheets:
         return Sheets(self.board.slots[0].sheet_words, name, self._clock.now_us())
@@ -172,8 +176,8 @@ async def test_workers_that_outlive_their_supervisor_leave_their_lines_to_the_ne
             successor.acknowledge(successor.sit("0000002b"), 100, 5)
             await asyncio.sleep(10)
             w.acknowledge(sheets, 10, 10)
-            for _ in range(2):  # the second has nothing new to say
-                leave_lines(w.disk, DATA, w.board.slots[0], "gw-1", successor.now_us)
+            for again in range(2):  # the second has nothing new to say
+                leave_lines(w.disk, DATA, w.board.slots[0], "gw-1", successor.now_us + again, "08" * 8)
             await asyncio.sleep(90)
             assert successor.acknowledged() == 25
             assert successor.files() == []
@@ -272,6 +276,131 @@ async def test_too_many_lines_are_dropped_and_counted(monkeypatch: pytest.Monkey
         assert w.files() == []
         await asyncio.sleep(90)
         assert w.counted("dropped") == dropped
+
+
+async def _never(_: object) -> None:
+    await asyncio.Event().wait()
+
+
+@in_virtual_time
+async def test_a_disk_that_hangs_holds_up_no_line_and_no_sheet() -> None:
+    async with world() as w:
+        sheets = w.sit("0000002a")
+        await asyncio.sleep(3)
+        run = w.disk.run
+        w.disk.run = _never  # type: ignore[method-assign,assignment]
+        for minute in range(20):
+            w.acknowledge(sheets, minute * 10, 10)
+            await asyncio.sleep(60)
+        await asyncio.sleep(30)
+        assert (w.acknowledged(), w.waiting) == (200, 0)
+        assert count(w.board.supervisor, "sluicegate_audit_uncounted_total") == 0
+        w.disk.run = run  # type: ignore[method-assign]
+
+
+@in_virtual_time
+async def test_a_disk_that_hangs_from_the_start_or_at_the_end_holds_up_neither() -> None:
+    disk = SimulatedDisk()
+    disk.run = _never  # type: ignore[method-assign,assignment]
+    async with world(disk) as w:
+        w.acknowledge(w.sit("0000002a"), 0, 10)
+        await asyncio.sleep(120)
+        assert w.acknowledged() == 10
+        w.broker.pause()
+        w.acknowledge(w.sit("0000002b"), 10, 10)
+        ends_s = asyncio.get_running_loop().time()
+    assert asyncio.get_running_loop().time() - ends_s <= 5.0
+
+
+@in_virtual_time
+async def test_a_disk_that_comes_back_takes_what_waits_and_gives_its_name() -> None:
+    """Until then lines have the drawn one, and never none."""
+    disk = SimulatedDisk()
+    disk.faults = lambda kind: errno.ENOSPC if kind == "append" else 0
+    async with world(disk) as w:
+        w.broker.kill()
+        w.acknowledge(w.sit("0000002a"), 0, 10)
+        await asyncio.sleep(120)
+        assert not [name for name in w.files() if name.endswith(".lines")]
+        disk.faults = lambda _: 0
+        await asyncio.sleep(31)
+        assert len(w.files()) > 0
+        assert audit_files.home_of(disk, DATA) == "07" * 8
+        w.broker.revive()
+        await asyncio.sleep(30)
+        assert (w.acknowledged(), {one.home for one in w.posted()}) == (10, {"07" * 8})
+        assert [name for name in w.files() if name.endswith(".lines")] == []
+
+
+@in_virtual_time
+async def test_a_name_that_is_there_is_kept() -> None:
+    disk = SimulatedDisk()
+    audit_files.named_home(disk, DATA, "09" * 8)
+    async with world(disk) as w:
+        w.acknowledge(w.sit("0000002a"), 0, 10)
+        await asyncio.sleep(80)
+        assert {one.home for one in w.posted()} == {"09" * 8}
+
+
+@in_virtual_time
+async def test_what_another_process_is_still_writing_is_left_to_it() -> None:
+    async with world() as w:
+        await asyncio.sleep(2)
+        draft = w.disk.create(DATA / "audit" / "1795000000000000-000000aa.lines.draft")
+        await asyncio.sleep(31)
+        draft.append(audit.encoded(line([event_id(1)], worker="000000aa")) + b"\n")
+        w.disk.rename(DATA / "audit" / "1795000000000000-000000aa.lines.draft", DATA / "audit" / "1795000000000000-000000aa.lines")
+        await asyncio.sleep(31)
+        assert [one.worker for one in w.posted()] == ["000000aa"]
+        assert w.files() == []
+
+
+@in_virtual_time
+async def test_what_is_found_waits_on_disk_while_too_much_waits_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with world() as w:
+        w.broker.kill()
+        w.acknowledge(w.sit("0000002a"), 0, 10)
+        await asyncio.sleep(80)
+        monkeypatch.setattr(module, "LINES_BYTES_MAX", 4_000)
+        for n in range(30):
+            audit_files.put_lines(w.disk, DATA, f"1-{n}", [line([event_id(n)], worker=f"{n:08x}")])
+        await asyncio.sleep(40)
+        assert w.waiting < 20
+        w.broker.revive()
+        await asyncio.sleep(300)
+        assert {one.worker for one in w.posted()} >= {f"{n:08x}" for n in range(30)}
+        assert w.files() == []
+
+
+def test_lines_are_found_in_the_disks_thread_and_queued_in_the_loop(tmp_path: Path) -> None:
+    """A debugging loop refuses to be touched from another thread."""
+
+    async def play() -> None:
+        broker, disk = FakeBroker(AUDIT), RealDisk()
+        audit_files.put_lines(disk, tmp_path, "1-0", [line([event_id(1)])])
+        auditor = Auditor(Deliver(), Board.create(1), broker, disk, tmp_path, SYSTEM, "gw-1", "07" * 8)
+        running = asyncio.create_task(auditor.run())
+        async with asyncio.timeout(30):
+            while not broker.log("audit.v1"):
+                await asyncio.sleep(0.01)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await auditor.close()
+
+    asyncio.run(play(), debug=True)
+
+
+@in_virtual_time
+async def test_a_minute_is_left_open_until_deliveries_of_it_have_ended() -> None:
+    """What is acknowledged ten seconds after deliver.timeout_ms is in the minute's one part."""
+    async with world() as w:
+        sheets = w.sit("0000002a")
+        minute = w.now_us // 60_000_000
+        sheets.count(records(0, 1, minute))
+        await asyncio.sleep(((minute + 1) * 60_000_000 - w.now_us) / 1e6 + Deliver().timeout_ms / 1000 + 9)
+        sheets.count(records(1, 1, minute))
+        await asyncio.sleep(60)
+        assert [one.acknowledged for one in w.posted() if one.acknowledged] == [2]
 
 
 @in_virtual_time

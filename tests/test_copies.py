@@ -5,6 +5,7 @@ record that was answered is in Kafka's log or in the spool.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -654,6 +655,27 @@ async def test_records_that_are_found_later_are_replayed_beside_ours() -> None:
 
 
 @in_virtual_time
+async def test_what_was_accepted_for_a_partition_that_is_gone_goes_where_its_key_belongs_now() -> None:
+    """The topic was made anew, smaller, while Kafka was away; or while its last partition failed."""
+    for is_away in (True, False):
+        async with world() as w:
+            if is_away:
+                w.broker.kill()
+            else:
+                w.broker.fail = lambda _topic, partition: partition == 1
+            assert await w.send("a", key=LANE_1).task == [S]
+            w.broker.put_topic(SYNCS._replace(partitions=1))
+            if is_away:
+                w.broker.revive()
+            await w.until(120)
+            assert (w.log(), w.spool.waiting()) == (["a"], {})
+            sent = len(w.broker.batches)
+            await w.until(600)
+            assert len(w.broker.batches) == sent
+            assert await w.send("b", key=LANE_1).task == [D]
+
+
+@in_virtual_time
 async def test_flush_waits_for_kafka_as_long_as_its_share_and_spools_the_rest() -> None:
     async with world(hedge_ms=4_000) as w:
         w.broker.latency_s = 0.5
@@ -784,10 +806,16 @@ def check(w: World, lives: Sequence[Sequence[Call]], rejected: Sequence[str]) ->
                             accepted.setdefault(call.key, []).append(name)
                     case Outcome.REFUSED:
                         assert name.endswith("!")
+                        assert name not in rejected, "nothing is kept"
                     case Outcome.WITHDRAWN:
                         assert name not in log
         for names in accepted.values():  # the first copy of each stands in the order they came
             assert [log.index(name) for name in names] == sorted(log.index(name) for name in names)
+    unsure = {
+        record.event_id for life in lives for call in life for record, told in zip(call.records, call.told or [U] * len(call.records), strict=True) if told is U
+    }
+    plain = Counter(one.value.decode() for _, one in w.broker.log("syncs.v1") if not is_marked(one))
+    assert {name for name, times in plain.items() if times > 1} <= unsure, "what comes again says so, or nobody knew"
     assert not any(name.endswith("!") for name in log)
     assert set(rejected) <= {name for life in lives for call in life for name in (record.event_id for record in call.records) if name.endswith("!")}
     assert (w.spool.records, w.deliverer.held_bytes) == ([], 0)

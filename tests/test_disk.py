@@ -1,11 +1,15 @@
 """The real disk, as far as a test can see it, and that the simulated one says the same; what it forgets is its own."""
 
+import asyncio
 import os
 import random
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -103,6 +107,57 @@ async def test_work_is_done_in_the_order_asked(disk: Disk) -> None:
         await disk_run
     await disk.run(works[-1])
     assert done == list(range(20))
+
+
+async def test_what_fails_is_told_to_who_asked_and_ends_nothing(disk: Disk) -> None:
+    with pytest.raises(ZeroDivisionError):
+        await disk.run(lambda: 1 // 0)
+    assert await disk.run(lambda: 7) == 7
+
+
+async def test_work_that_nobody_waits_for_any_more_is_not_begun() -> None:
+    """And what was begun is done; its end tells nobody."""
+    disk, gate, began, done = RealDisk(), threading.Event(), threading.Event(), list[int]()
+
+    def first() -> None:
+        began.set()
+        gate.wait()
+        done.append(1)
+
+    asked = [asyncio.create_task(disk.run(first)), asyncio.create_task(disk.run(lambda: done.append(2)))]
+    await asyncio.to_thread(began.wait)
+    for one in asked:
+        one.cancel()
+    await asyncio.gather(*asked, return_exceptions=True)
+    gate.set()
+    await disk.run(lambda: done.append(3))
+    disk.close()
+    assert done == [1, 3]
+    with pytest.raises(RuntimeError):
+        await disk.run(lambda: done.append(4))
+
+
+HANGING: Final = """
+import asyncio, threading
+from gateway import disk as module
+module._CLOSE_S = 0.01
+
+async def main():
+    disk = module.RealDisk()
+    asking = asyncio.create_task(disk.run(threading.Event().wait))
+    await asyncio.sleep(0)
+    disk.close()
+    asking.cancel()
+
+asyncio.run(main())
+print("ended")
+"""
+
+
+def test_a_disk_that_hangs_does_not_hold_up_the_end() -> None:
+    """Neither who closes it nor the interpreter, which joins other threads when it exits."""
+    ended = subprocess.run([sys.executable, "-c", HANGING], capture_output=True, text=True, check=True, timeout=60)
+    assert ended.stdout == "ended\n"
 
 
 def test_only_its_owner_may_read_a_file(tmp_path: Path) -> None:

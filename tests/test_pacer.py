@@ -65,7 +65,7 @@ class Machine:
             slot.gauge("sluicegate_worker_state").set(2)
             slot.gauge("sluicegate_kafka_reason").set(INDEX["ok"])
         self.directory = directory
-        self.pacer = Pacer(settings, self.store, self.lag, self.board, directory, clock or self.time.clock, stall_s=1.0, margin=MARGIN, **given)
+        self.pacer = Pacer(settings, self.store, self.lag, self.board, directory, clock or self.time.clock, stall_s=1.0, timeout_s=5.0, margin=MARGIN, **given)
 
     async def seconds(self, count: int, each: Callable[[], None] = lambda: None) -> None:
         """So many steps, a second apart, in each of which Kafka is read and answers."""
@@ -149,11 +149,11 @@ async def test_a_spool_that_fills_cuts_the_rate_each_second(machine: Machine) ->
     await machine.pacer.say(Change("r", None), "t")
     for slot in machine.board.slots[:-1]:
         slot.gauge("sluicegate_spool_max_bytes").set(1_000_000)
-        slot.gauge("sluicegate_spool_bytes").set(700_000)
+        slot.gauge("sluicegate_spool_waiting_bytes").set(700_000)
     await machine.seconds(1)
     assert (machine.pace.rate_per_s, machine.pace.reason) == (400.0, Reason.SPOOL_FILLING)
     for slot in machine.board.slots[:-1]:
-        slot.gauge("sluicegate_spool_bytes").set(600_000)
+        slot.gauge("sluicegate_spool_waiting_bytes").set(600_000)
     await machine.seconds(1)
     assert machine.pace.reason is not Reason.SPOOL_FILLING
 

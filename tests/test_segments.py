@@ -117,7 +117,7 @@ def test_a_segment_that_cannot_be_opened_keeps_its_sequences_and_is_aside() -> N
     disk, _ = with_frames(0, 2)
     disk.faults = lambda kind: errno.EIO if kind == "open" else 0
     found = recover(disk)
-    assert ([held.part.aside for held in found.held], found.next_sequence > 4, found.set_aside) == ([1], True, 1)
+    assert ([held.part.aside for held in found.held], found.next_sequence > 4, found.set_aside, found.damaged) == ([1], True, 1, 1)
 
 
 @pytest.mark.parametrize("kind", ["open", "read"])

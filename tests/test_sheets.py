@@ -1,5 +1,6 @@
 """What a worker counted is what the supervisor takes, whoever is killed when."""
 
+import contextlib
 import os
 import signal
 from itertools import count
@@ -70,7 +71,8 @@ def test_a_minute_after_the_other_for_days() -> None:
         sheets.count(records(2, 1, minute - 1))
         total += sum(audit.acknowledged_of(one.cells) for one in taken(desk, minute))
     total += sum(audit.acknowledged_of(one.cells) for one in taken(desk, None))
-    assert (total, desk.uncounted) == (9_000, 0)
+    assert (total, desk.uncounted) == (9_000, {})
+    assert len(sheets._open) <= SHEETS
 
 
 def test_a_successor_leaves_its_predecessors_sheets_alone() -> None:
@@ -91,7 +93,11 @@ def test_without_a_free_sheet_nothing_is_overwritten_and_it_is_said() -> None:
     sheets = Sheets(slot, "0000002a", 0)
     for minute in range(SHEETS + 2):
         sheets.count(records(minute, 3, MINUTE + minute))
-    assert desk.uncounted == 6
+    assert desk.uncounted == {MINUTE + SHEETS: 3, MINUTE + SHEETS + 1: 3}
+    sheets.count(records(0, 2, MINUTE + SHEETS))
+    assert desk.uncounted == {MINUTE + SHEETS: 5, MINUTE + SHEETS + 1: 3}
+    sheets.count(records(0, 2, MINUTE + SHEETS + 16))
+    assert desk.uncounted == {MINUTE + SHEETS + 16: 2, MINUTE + SHEETS + 1: 3}
     assert sorted(one.minute for one in taken(desk, None)) == [MINUTE + minute for minute in range(SHEETS)]
     sheets.count(records(0, 1, MINUTE + SHEETS))
     assert [one.minute for one in taken(desk, None)] == [MINUTE + SHEETS]
@@ -116,6 +122,15 @@ class _Board:
             raise _Killed
         self._left -= 1
         self._slot[at] = value  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("writes", range(4))
+def test_nobody_sits_with_anothers_time(writes: int) -> None:
+    slot = words()
+    Sheets(slot, "0000002a", 0)
+    with contextlib.suppress(_Killed):
+        Sheets(_Board(slot, writes), "0000002b", 60_000_000)  # type: ignore[arg-type]
+    assert Desk(slot).life in (Life("0000002a", 0), None, Life("0000002b", 1))
 
 
 @pytest.mark.parametrize("writes", range(40))

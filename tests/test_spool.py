@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from gateway.disk import RealDisk
 from gateway.errors import ConfigError
 from gateway.spool import DiskSpool
-from gateway.spool_commits import HANGS_S
+from gateway.spool_commits import HANGS_S, PROBE_S
 from tests.fakes import FakeClock, in_virtual_time
 from tests.simulated_disk import SimulatedDisk
 from tests.spools import HOME, MANY, SETTINGS, fail, names, opened, segments, some, spool_on
@@ -396,6 +396,43 @@ async def test_a_long_recovery_is_waited_for_while_it_moves_on() -> None:
     disk.pause_s = HANGS_S - 1
     again = await opened(disk)
     assert (again.reason, again.waiting()) == ("ok", {("syncs", 0): 9})
+
+
+@in_virtual_time
+async def test_a_disk_that_does_not_say_what_was_rejected_stops_no_start() -> None:
+    disk = SimulatedDisk()
+    spool = await opened(disk)
+    [sequence] = await spool.append("syncs", 0, some(0, 1))
+    spool.reject("syncs", 0, sequence, *some(0, 1))
+    await spool._idle()
+    fail(disk, ["size"])
+    again = await opened(disk)
+    assert (again.reason, again.rejected_bytes) == ("ok", 0)
+
+
+@in_virtual_time
+async def test_damage_in_a_directory_that_has_nothing_else_is_known_to_who_adopts_it() -> None:
+    disk = SimulatedDisk()
+    gone, spool = await opened(disk, "1"), await opened(disk)
+    disk.create(HOME.parent / "1" / "0.damaged")
+    await gone.close()
+    assert await spool.adopt(HOME.parent / "1")
+    assert (spool.segments_damaged, spool.waiting()) == (1, {})
+
+
+@in_virtual_time
+async def test_what_was_rejected_by_whoever_had_the_directory_until_now_is_known() -> None:
+    """A worker that drains while its successor starts beside it."""
+    disk = SimulatedDisk()
+    leaving = await opened(disk)
+    [sequence] = await leaving.append("syncs", 0, some(0, 1))
+    later = DiskSpool(SETTINGS, HOME, [bytes(32)], FakeClock().clock, disk, reserved_for="signups")
+    await later.open()
+    assert later.reason == "failed"
+    leaving.reject("syncs", 0, sequence, *some(0, 1))
+    await leaving.close()
+    await asyncio.sleep(2 * PROBE_S)
+    assert (later.reason, later.rejected_bytes > 0) == ("ok", True)
 
 
 @in_virtual_time

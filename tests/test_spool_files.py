@@ -123,3 +123,22 @@ async def test_a_key_that_is_not_there_is_asked_for() -> None:
     await (await opened(disk)).append("syncs", 0, some(0, 1))
     with pytest.raises(ConfigError, match="key id"):
         read(disk, ())
+
+
+@in_virtual_time
+async def test_what_is_set_aside_while_it_is_read_is_found_once_more_or_once_and_never_not_at_all() -> None:
+    """Segments come first, because that is the way a record goes."""
+    disk = SimulatedDisk()
+    await (await opened(disk)).append("syncs", 0, some(0, 3))
+    disk.make_directory(HOME / "rejected")
+    names_of = disk.names
+
+    def names_and_moved(path: Path) -> list[str]:
+        found = names_of(path)
+        if path in (HOME, HOME / "rejected"):
+            for name in [name for name in names_of(HOME) if name.endswith(".spool")]:
+                disk.rename(HOME / name, HOME / "rejected" / name)
+        return found
+
+    disk.names = names_and_moved  # type: ignore[method-assign,assignment]
+    assert read(disk) == ([], names(some(0, 3)), 0)

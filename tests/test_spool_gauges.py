@@ -13,12 +13,14 @@ from gateway.core.light import INDEX, REASONS
 from gateway.errors import SpoolFailed
 from gateway.spool import DiskSpool
 from gateway.spool_commits import PROBE_S
-from gateway.spool_gauges import SpoolGauges, reason_of
+from gateway.spool_gauges import Held, SpoolGauges, reason_of
 from gateway.spool_store import Reason
 from tests.fakes import FakeClock, in_virtual_time
 from tests.memory_spool import MemorySpool
 from tests.records import made
 from tests.simulated_disk import SimulatedDisk
+from tests.spools import HOME, MANY, segments, some
+from tests.spools import opened as on_disk
 
 NOW_S = 1_769_519_405
 
@@ -37,7 +39,7 @@ def opened(**switches: object) -> MemorySpool:
 
 
 def shown(slot: Slot) -> dict[str, float]:
-    names = ("bytes", "max_bytes", "records", "aside_records", "oldest_seconds")
+    names = ("bytes", "waiting_bytes", "max_bytes", "records", "oldest_seconds", "aside_records", "damaged_segments", "rejected_bytes")
     return {name: slot.gauge(f"sluicegate_spool_{name}").value for name in names}
 
 
@@ -47,23 +49,28 @@ def reason(slot: Slot) -> str:
     return code.code
 
 
+EVERYTHING = Held(waiting=9, aside=9, damaged=9, rejected_bytes=9)
+
+
 @pytest.mark.parametrize(
-    ("state", "waiting", "aside", "wanted"),
+    ("state", "held", "wanted"),
     [
-        ("closed", 0, 0, "not-asked"),
-        ("closed", 9, 9, "not-asked"),
-        ("failed", 0, 0, "spool-failed"),
-        ("failed", 9, 9, "spool-failed"),
-        ("full", 0, 0, "spool-full"),
-        ("full", 9, 9, "spool-full"),
-        ("ok", 9, 1, "spool-aside"),
-        ("ok", 0, 1, "spool-aside"),
-        ("ok", 1, 0, "spool-used"),
-        ("ok", 0, 0, "spool-ok"),
+        ("closed", Held(), "not-asked"),
+        ("closed", EVERYTHING, "not-asked"),
+        ("failed", Held(), "spool-failed"),
+        ("failed", EVERYTHING, "spool-failed"),
+        ("full", Held(), "spool-full"),
+        ("full", EVERYTHING, "spool-full"),
+        ("ok", EVERYTHING, "spool-aside"),
+        ("ok", Held(aside=1), "spool-aside"),
+        ("ok", Held(damaged=1, rejected_bytes=1, waiting=1), "spool-aside"),
+        ("ok", Held(rejected_bytes=1, waiting=1), "spool-rejected"),
+        ("ok", Held(waiting=1), "spool-used"),
+        ("ok", Held(), "spool-ok"),
     ],
 )
-def test_the_worst_thing_is_the_reason(state: Reason, waiting: int, aside: int, wanted: str) -> None:
-    assert reason_of(state, waiting, aside) == wanted
+def test_the_worst_thing_is_the_reason(state: Reason, held: Held, wanted: str) -> None:
+    assert reason_of(state, held) == wanted
     assert wanted in INDEX
 
 
@@ -71,11 +78,12 @@ async def test_the_figures_of_a_spool_stand_on_the_slot() -> None:
     slot, spool = Board.create(1).slots[0], opened(rejected_max=0)
     gauges = SpoolGauges(spool, 40_000, slot)
     gauges.show()
-    assert (reason(slot), shown(slot)) == ("spool-ok", {"bytes": 0, "max_bytes": 40_000, "records": 0, "aside_records": 0, "oldest_seconds": 0})
+    nothing = dict.fromkeys(shown(slot), 0) | {"max_bytes": 40_000}
+    assert (reason(slot), shown(slot)) == ("spool-ok", nothing)
     kept = records(3)
     sequences = await spool.append("syncs", 0, kept)
     gauges.show()
-    assert shown(slot) == {"bytes": spool.size_bytes, "max_bytes": 40_000, "records": 3, "aside_records": 0, "oldest_seconds": 60}
+    assert shown(slot) == nothing | {"bytes": spool.size_bytes, "waiting_bytes": spool.waiting_bytes, "records": 3, "oldest_seconds": 60}
     spool.reject("syncs", 0, sequences[1], kept[1])
     gauges.show()
     assert (reason(slot), shown(slot)["records"], shown(slot)["aside_records"]) == ("spool-aside", 2, 1)
@@ -151,3 +159,37 @@ async def test_a_disk_that_fails_and_comes_back_is_seen() -> None:
     gauges.show()
     assert (reason(slot), shown(slot)["records"], slot.counter("sluicegate_spool_frames_total", "synced").value) == ("spool-used", 1, 1)
     await spool.close()
+
+
+async def test_what_was_rejected_is_lit_amber_until_a_person_has_taken_it() -> None:
+    slot, disk = Board.create(1).slots[0], SimulatedDisk()
+    spool = await on_disk(disk)
+    [sequence] = await spool.append("syncs", 0, some(0, 1))
+    spool.reject("syncs", 0, sequence, *some(0, 1))
+    await spool._idle()
+    for found in (spool, await on_disk(disk)):
+        SpoolGauges(found, 40_000, slot).show()
+        assert (reason(slot), shown(slot)["rejected_bytes"] > 0, shown(slot)["records"]) == ("spool-rejected", True, 0)
+    disk.directories[HOME / "rejected"].clear()
+    SpoolGauges(await on_disk(disk), 40_000, slot).show()
+    assert reason(slot) == "spool-ok"
+
+
+async def test_damage_is_lit_red_from_each_start_on() -> None:
+    """While its segment drains, and when that is kept for a person."""
+    slot, disk = Board.create(1).slots[0], SimulatedDisk()
+    spool = await on_disk(disk)
+    for n in range(2):
+        await spool.append("syncs", 0, some(n, 1))
+    [name] = segments(disk)
+    disk.inodes[disk.directories[HOME][name]][150] ^= 1
+    found = await on_disk(disk)
+    SpoolGauges(found, 40_000, slot).show()
+    assert (reason(slot), shown(slot)["damaged_segments"], shown(slot)["aside_records"]) == ("spool-aside", 1, 0)
+    await found.append("syncs", 0, some(2, 1))
+    found.settle(range(MANY))
+    await found._idle()
+    assert [one for one in disk.names(HOME) if one.endswith(".damaged")]
+    for later in (found, await on_disk(disk)):
+        SpoolGauges(later, 40_000, slot).show()
+        assert (reason(slot), shown(slot)["damaged_segments"]) == ("spool-aside", 1)

@@ -4,7 +4,10 @@ import pytest
 
 from gateway.board import Board
 from gateway.core.light import INDEX
+from gateway.spool_gauges import SpoolGauges
 from gateway.watch import Load, Spooled, Totals, Watch, fills, load_of
+from tests.simulated_disk import SimulatedDisk
+from tests.spools import opened, some
 
 
 @pytest.mark.parametrize(
@@ -28,7 +31,7 @@ def test_the_board_is_judged_over_a_second() -> None:
     for slot in (first, second):
         slot.gauge("sluicegate_worker_state").set(2)
     dead.gauge("sluicegate_kafka_reason").set(INDEX["connecting"])  # starting: its word does not count yet
-    watch = Watch(board, stall_s=1.0)
+    watch = Watch(board, stall_s=1.0, window_s=5.0)
     first.gauge("sluicegate_unacked_age_seconds").set(1.5)
     assert watch.look(0.0) == Load()  # nothing to compare with
     first.counter("sluicegate_overload_refused_total", "syncs").add()
@@ -42,8 +45,8 @@ def test_the_board_is_judged_over_a_second() -> None:
     assert watch.look(3.0) == Load(acks_stopped=True)
 
 
-EMPTY = Spooled(serving=2, bytes=4_096, bytes_max=1_000_000, records=0, oldest_s=0, taken=1_000)
-HELD = EMPTY._replace(bytes=200_000, records=1_000, oldest_s=60)
+EMPTY = Spooled(serving=2, fullest=0.0, records=0, oldest_s=0, taken=1_000)
+HELD = EMPTY._replace(fullest=0.2, records=1_000, oldest_s=60)
 
 
 @pytest.mark.parametrize(
@@ -51,10 +54,9 @@ HELD = EMPTY._replace(bytes=200_000, records=1_000, oldest_s=60)
     [
         (EMPTY, EMPTY, False),
         # Little is left, whatever else.
-        (HELD, HELD._replace(bytes=700_000, taken=2_000), True),
-        (HELD, HELD._replace(bytes=699_999, taken=2_000), False),
-        (HELD._replace(bytes=900_000), HELD._replace(bytes=800_000, records=500), True),
-        (EMPTY, EMPTY._replace(bytes=0, bytes_max=0), False),  # there is none
+        (HELD, HELD._replace(fullest=0.7, taken=2_000), True),
+        (HELD, HELD._replace(fullest=0.699, taken=2_000), False),
+        (HELD._replace(fullest=0.9), HELD._replace(fullest=0.8, records=500), True),
         # Of 1,000 taken so many stay.
         (HELD, HELD._replace(records=2_000, taken=2_000), True),
         (HELD, HELD._replace(records=1_250, taken=2_000), True),
@@ -69,11 +71,12 @@ HELD = EMPTY._replace(bytes=200_000, records=1_000, oldest_s=60)
         (EMPTY, EMPTY._replace(records=500, oldest_s=4.9, taken=1_500), False),
         (EMPTY, EMPTY._replace(records=500, oldest_s=5.0, taken=1_500), True),
         # A worker began with what its directory held, or ended.
-        (HELD._replace(serving=1), HELD._replace(records=9_000, taken=1_100), False),
+        (HELD._replace(serving=1), HELD._replace(records=2_000, taken=2_000), False),
+        (HELD._replace(serving=3), HELD._replace(records=2_000, taken=2_000), False),
     ],
 )
 def test_the_spool_fills(before: Spooled, now: Spooled, want: bool) -> None:
-    assert fills(before, now) is want
+    assert fills(before, now, window_s=5.0) is want
 
 
 def test_the_spool_is_watched_over_five_seconds_in_all_workers_that_serve() -> None:
@@ -83,7 +86,7 @@ def test_the_spool_is_watched_over_five_seconds_in_all_workers_that_serve() -> N
         slot.gauge("sluicegate_spool_max_bytes").set(1e9)
     first, second, starting, _ = board.slots
     starting.gauge("sluicegate_spool_records").set(1e6)
-    watch = Watch(board, stall_s=1.0)
+    watch = Watch(board, stall_s=1.0, window_s=5.0)
 
     def second_of(records: float, kept: int, at_s: float) -> bool:
         first.gauge("sluicegate_spool_records").set(records)
@@ -96,3 +99,50 @@ def test_the_spool_is_watched_over_five_seconds_in_all_workers_that_serve() -> N
     assert [second_of(40.0 * at_s, 40, at_s) for at_s in range(1, 6)] == [True] * 5
     # One second alone does not end it, and five of which none grows do.
     assert [second_of(200.0, 0, at_s) for at_s in range(6, 11)] == [True, False, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("waiting", "most", "want"),
+    [
+        ((0, 0), (1e6, 1e6), False),
+        ((699_999, 699_999), (1e6, 1e6), False),
+        ((700_000, 0), (1e6, 1e6), True),  # one of them is enough
+        ((0, 700_000), (0, 1e6), True),  # beside one that has none
+        ((0, 0), (0, 0), False),  # none has one
+    ],
+)
+def test_the_fullest_worker_that_serves_is_judged(waiting: tuple[float, float], most: tuple[float, float], want: bool) -> None:
+    board = Board.create(workers=3)
+    for slot, bytes_waiting, bytes_max in zip(board.slots, waiting, most, strict=False):
+        slot.gauge("sluicegate_worker_state").set(2)
+        slot.gauge("sluicegate_spool_waiting_bytes").set(bytes_waiting)
+        slot.gauge("sluicegate_spool_max_bytes").set(bytes_max)
+        slot.gauge("sluicegate_spool_bytes").set(bytes_max)  # what only stands there keeps nobody out
+    ended = board.slots[2]
+    ended.gauge("sluicegate_spool_waiting_bytes").set(1e6)
+    ended.gauge("sluicegate_spool_max_bytes").set(1e6)
+    watch = Watch(board, stall_s=1.0, window_s=5.0)
+    assert watch.look(0.0).spool_fills is want
+
+
+async def test_a_dead_partition_does_not_keep_the_door_shut_after_an_outage() -> None:
+    """Its few records keep every segment on the disk; what waits is what the door looks at."""
+    board, disk = Board.create(workers=1), SimulatedDisk()
+    slot, spool = board.slots[0], await opened(disk)
+    slot.gauge("sluicegate_worker_state").set(2)
+    bytes_max = 200_000
+    gauges, watch = SpoolGauges(spool, bytes_max, slot), Watch(board, stall_s=1.0, window_s=5.0)
+    others = []
+    for n in range(100):
+        others.append(await spool.append("syncs", 0, some(n, 1, 1_500)))
+        if n % 4 == 0:
+            await spool.append("syncs", 3, some(1_000 + n, 1, 1))
+    gauges.show()
+    assert watch.look(0.0).spool_fills
+    for sequences in others:
+        spool.settle(sequences)
+    await spool._idle()
+    gauges.show()
+    assert spool.size_bytes >= 0.7 * bytes_max
+    assert not watch.look(1.0).spool_fills
+    await spool.close()

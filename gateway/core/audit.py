@@ -133,6 +133,7 @@ class Line(Struct, frozen=True, kw_only=True):
     is_last: Annotated[bool, Meta(description="The worker has ended; no later minute of it has a line.")] = False
     is_torn: Annotated[bool, Meta(description="It was killed while it counted: one id may be in its cell by half. No client was answered for it.")] = False
     acknowledged: Annotated[int, Meta(ge=0, description="Events acknowledged: the sum of the cells' counts.")]
+    uncounted: Annotated[int, Meta(ge=0, description="Acknowledged as well, and in no cell of any part: this minute cannot be judged.")] = 0
     hash: Annotated[str, Meta(pattern="^[0-9a-f]{32}$", description="The xor of all their ids.")]
     machine: Annotated[str, Meta(description="Where it ran, for people.")]
     home: Annotated[str, Meta(description="Names the data directory in which its spool is.")]
@@ -180,7 +181,7 @@ def read(value: bytes) -> Minute | None:
     try:
         line = _decode(value)
         minute = Minute(line, minute_of(line.minute), minute_of(line.since), unpacked(line.cells))
-    except ValueError:  # msgspec's are
+    except (ValueError, RecursionError):  # msgspec's are
         return None
     cells = minute.cells
     is_whole = line.acknowledged == acknowledged_of(cells) and int(line.hash, 16) == hash_of(cells)

@@ -147,6 +147,10 @@ class Backlog:
         """Records to replay, by lane; lanes with none are not in it."""
         return self._waiting.copy()
 
+    def waiting_bytes(self) -> int:
+        """About what they take of the segments."""
+        return sum(part.waiting_bytes for part in self.parts)
+
     def spots(self, lane: Lane) -> Iterator[Spot]:
         """The frames of a lane that hold records to replay, oldest first."""
         number = self._numbers.get(lane)

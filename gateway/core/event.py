@@ -80,7 +80,7 @@ def bytes_max(records: Sequence[Record]) -> int:
 
 
 def replayed(record: Record) -> Record:
-    """The same event, marked as sent from the spool: it may have been stored before."""
+    """The same event, marked as sent from the spool or not for the first time: it may have been stored before."""
     return Record(record.event_id, record.key, recordbatch.with_header(record.body, _REPLAY), record.timestamp_ms)
 
 

@@ -68,8 +68,9 @@ class Receipts:
     def text(self, kept: Kept) -> bytes:
         """The receipt of what is kept there."""
         if isinstance(kept, InKafka):
-            further = kept.last - kept.first
-            body = _IN_KAFKA.pack(_KINDS[kept.kind], kept.partition, kept.first, min(further, _FURTHER_MAX))
+            # A log that was cut, by an unclean election, counts anew: the end of a request may stand before its beginning.
+            further = min(max(kept.last - kept.first, 0), _FURTHER_MAX)
+            body = _IN_KAFKA.pack(_KINDS[kept.kind], kept.partition, kept.first, further)
         else:
             body = _IN_SPOOL.pack(_SPOOL, kept.spool, kept.last)
         return urlsafe_b64encode(body + self._mac(body))

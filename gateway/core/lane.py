@@ -48,7 +48,7 @@ _COPY_BYTES_MAX: Final = 1_048_576  # one append: who is first in a long queue n
 class Delivery:
     """One request's records, all of one key and so of one lane, until each has an outcome."""
 
-    __slots__ = ("_on_settled", "_outcomes", "accepted_s", "first_offset", "is_settled", "last_offset", "last_sequence", "lost", "open", "taken")
+    __slots__ = ("_on_settled", "_outcomes", "accepted_s", "copied", "first_offset", "is_settled", "last_offset", "last_sequence", "lost", "open", "taken")
 
     def __init__(self, records: int, accepted_s: float, on_settled: Callable[[Sequence[Outcome], "Delivery"], object]) -> None:
         """Args: on_settled: called once, with the outcomes in the order of the records, and this."""
@@ -58,6 +58,7 @@ class Delivery:
         self.open = records  # how many have no outcome yet
         self.taken = 0  # records are taken in order: those below were on their way once, to Kafka or to the spool
         self.lost = 0  # those below may be stored by a send nobody heard of again
+        self.copied = 0  # those below may be on the disk by a copy that was begun, whatever is said of it
         self.is_settled = False  # its request has been answered
         # Where they went: -1 while none is there, or Kafka did not say.
         self.first_offset = self.last_offset = self.last_sequence = -1
@@ -96,8 +97,8 @@ class Delivery:
         self.settle_all(indexes, Outcome.SPOOLED)
 
     def refuse(self, index: int) -> None:
-        """Kafka takes this record in no batch; it has it all the same where an earlier send was lost."""
-        self.settle(index, Outcome.UNKNOWN if index < self.lost else Outcome.REFUSED)
+        """Kafka takes this record in no batch; it is stored all the same where an earlier send was lost, or a copy begun."""
+        self.settle(index, Outcome.UNKNOWN if index < max(self.lost, self.copied) else Outcome.REFUSED)
 
     def time_is_up(self) -> None:
         """Settle what is open: unknown where it was on its way, withdrawn where it never was."""
@@ -167,6 +168,7 @@ class Lane:
         "failures",
         "held_bytes",
         "is_closing",
+        "is_gone",
         "is_spooling",
         "is_suspect",
         "partition",
@@ -192,6 +194,7 @@ class Lane:
         self.closed_until_s = 0.0
         self.is_spooling = is_spooling
         self.is_closing = False
+        self.is_gone = False  # its partition is there no more
         self.copying: Copy | None = None  # the one append on its way
         self.replay: list[tuple[int, Record]] = []  # the batch in flight from the spool, by sequence
         # For the spool, until whoever owns it takes them from here: what need not be replayed, and what Kafka never takes.
@@ -260,7 +263,8 @@ class Lane:
                     break
             room -= run.bytes_max
             run.delivery.taken = max(run.delivery.taken, run.stop)
-            taken += run.records
+            # What was sent before and lost may be stored twice, and says so.
+            taken += run.records if run.first >= run.delivery.lost else [replayed(record) for record in run.records]
             self.batch.append(run)
         self.sent_s = now_s
         return taken
@@ -369,7 +373,8 @@ class Lane:
         return run.is_nobodys or (self.is_spooling and run.is_on_disk)
 
     def give_up(self) -> None:
-        """The partition is gone: what waits for it is told so at once."""
+        """The partition is gone: what waits for it is told so at once, and nothing more is sent."""
+        self.is_gone = True
         for run in self._queue:
             run.delivery.time_is_up()
         self.forget_settled()
@@ -412,6 +417,7 @@ class Lane:
         for run in runs:
             run.copy, run.copy_first = copy, at
             run.delivery.taken = max(run.delivery.taken, run.stop)
+            run.delivery.copied = max(run.delivery.copied, run.stop)
             at += len(run.records)
         return copy
 

@@ -55,6 +55,7 @@ REASONS: Final = (
     Reason("spool-aside", Colour.RED, "records that Kafka refuses for good, or that cannot be read, stay in it and are not replayed"),
     Reason("spool-full", Colour.RED, "its bytes are used up: what Kafka does not take in time is refused"),
     Reason("spool-failed", Colour.RED, "its disk does not take records: what Kafka does not take in time is refused"),
+    Reason("spool-rejected", Colour.AMBER, "records that Kafka refused for good after their 202 are kept in rejected/, for a person"),
 )
 
 INDEX: Final = {reason.code: index for index, reason in enumerate(REASONS)}

@@ -125,6 +125,11 @@ class Part:
         """When the oldest of its records that wait was received; there is one."""
         return self._oldest if self._index is None else self._index.oldest
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Of its bytes, about what those take that wait: as if all records were of one size, and what is settled took nothing."""
+        return self.size * sum(self.waiting.values()) // max(self.records, 1)
+
     # Packing
 
     @property

@@ -148,8 +148,11 @@ QUESTIONS: Final[Mapping[str, tuple[Panel, ...]]] = {
         Panel("Oldest unacknowledged batch", ("unacked_age_seconds",), (Line(largest("unacked_age_seconds", "instance"), "{{instance}}"),), "s"),
         Panel(
             "The fullest spool, of what it may take",
-            ("spool_bytes", "spool_max_bytes"),
-            (Line(f"max by (instance) ({at('spool_bytes')} / ({at('spool_max_bytes')} > 0))", "{{instance}}"),),
+            ("spool_bytes", "spool_waiting_bytes", "spool_max_bytes"),
+            (
+                Line(f"max by (instance) ({at('spool_bytes')} / ({at('spool_max_bytes')} > 0))", "{{instance}}"),
+                Line(f"max by (instance) ({at('spool_waiting_bytes')} / ({at('spool_max_bytes')} > 0))", "{{instance}} waits"),
+            ),
             "percentunit",
         ),
         Panel(

@@ -50,6 +50,7 @@ BOTTLENECKS: Final = (
 _WHY: Final = {"starting": "starting", "draining": "draining", "no worker answers": "no-worker"}
 _LIGHTS: Final = (("kafka", "kafka"), ("room", "room-store"), ("redis", "redis"), ("spool", "spool"))
 _TAKES_NOTHING: Final = ("spool-full", "spool-failed")
+_LIMITS_NOBODY: Final = ("spool-aside", "spool-rejected")  # they may be there for days, for a person, and everything else goes on
 _PACES: Final = {"consumption": "downstream"}  # the others are called as the pace calls them
 
 
@@ -198,14 +199,15 @@ def _limits(reading: Reading, found: Lights, room: RoomNumbers | None, traffic: 
         yield Bottleneck(_WHY[reading.readiness.why])
     if found["workers"].code == "no-worker":
         yield Bottleneck("no-worker")
-    if found["spool"].code in _TAKES_NOTHING and found["kafka"].colour in (Colour.AMBER, Colour.RED):
+    if found["spool"].code in _TAKES_NOTHING:
         # What Kafka does not take is refused: of the two this is what people feel.
         yield Bottleneck("spool", found["spool"].code)
-    yield from (Bottleneck(code, found[name].code) for name, code in _LIGHTS if found[name].colour is Colour.RED)
+    limiting = [(code, found[name]) for name, code in _LIGHTS if found[name].code not in _LIMITS_NOBODY]
+    yield from (Bottleneck(code, reason.code) for code, reason in limiting if reason.colour is Colour.RED)
     if found["workers"].colour is not Colour.GREEN:
         seating = not_able(reading.readiness.workers)
         yield Bottleneck("worker", found["workers"].code, seating.worker if seating else None)
-    yield from (Bottleneck(code, found[name].code) for name, code in _LIGHTS if found[name].colour is Colour.AMBER)
+    yield from (Bottleneck(code, reason.code) for code, reason in limiting if reason.colour is Colour.AMBER)
     if room is not None and room.state != "open":
         yield Bottleneck(room.state)
     if traffic.shed_per_s > 0:

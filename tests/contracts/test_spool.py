@@ -79,6 +79,7 @@ def _on_disk(disk_of: Callable[[], Any], root: Path) -> Examinee:
     def kill(spool: Spool) -> None:
         assert isinstance(spool, DiskSpool)
         spool._log.unlock()
+        spool._rejected.segments.unlock()
 
     return Examinee(make, kill, root.joinpath, _fill)
 
@@ -329,6 +330,20 @@ async def test_what_is_put_aside_stays_above_the_watermark(examinee: Examinee) -
     await spool.close()
 
 
+async def test_bytes_that_wait_are_those_of_records_that_wait(spool: Spool) -> None:
+    """Where others that share a segment with them are settled, too."""
+    assert spool.waiting_bytes == 0
+    await spool.append("syncs", 0, some(0, 5, 100))
+    half = spool.waiting_bytes
+    assert 500 <= half <= spool.size_bytes
+    others = await spool.append("syncs", 1, some(5, 5, 100))
+    assert spool.waiting_bytes >= 1.8 * half
+    spool.settle(others)
+    assert 0.8 * half <= spool.waiting_bytes <= 1.2 * half
+    spool.settle(range(MANY))
+    assert spool.waiting_bytes == 0
+
+
 async def test_the_oldest_that_waits(spool: Spool) -> None:
     assert spool.oldest_s == 0
     first = await spool.append("syncs", 0, [record(0)])
@@ -412,6 +427,28 @@ async def test_a_rejected_record_that_cannot_be_kept_apart_is_skipped_and_stays(
     await again.open()
     assert "e5" in [name for _, name in await read(again)]
     await again.close()
+
+
+async def test_what_was_rejected_is_known_from_each_start_on(examinee: Examinee, spool: Spool) -> None:
+    gone = examinee.make("1")
+    assert gone.rejected_bytes == 0
+    await gone.open()
+    assert gone.rejected_bytes == 0
+    sequences = await gone.append("syncs", 0, some(0, 2, 600))
+    await reject(gone, sequences[0], record(0, 600))
+    once = gone.rejected_bytes
+    assert once >= 600
+    examinee.kill(gone)
+    again = examinee.make("1")
+    await again.open()
+    assert again.rejected_bytes == once
+    await reject(again, sequences[1], record(1, 600))
+    assert once + 600 <= again.rejected_bytes <= 2 * once
+    both = again.rejected_bytes
+    await again.close()
+    assert spool.rejected_bytes == 0
+    assert await spool.adopt(examinee.path("1")), "nothing in it waits, and its rejected records are still somebody's"
+    assert spool.rejected_bytes == both
 
 
 acts = st.one_of(

@@ -108,7 +108,10 @@ def test_a_line_that_contradicts_itself_is_none(changed: Line) -> None:
     assert audit.read(audit.encoded(changed)) is None
 
 
-@pytest.mark.parametrize("value", [b"", b"{}", b"[]", b"\xff", b'{"worker": 1}', audit.encoded(line(IDS))[:-1]])
+NESTED = pytest.param(b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}", id="nested")
+
+
+@pytest.mark.parametrize("value", [NESTED, b"", b"{}", b"[]", b"\xff", b'{"worker": 1}', audit.encoded(line(IDS))[:-1]])
 def test_what_is_no_line_is_none(value: bytes) -> None:
     assert audit.read(value) is None
 

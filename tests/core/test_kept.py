@@ -35,6 +35,12 @@ def test_a_receipt_says_what_it_was_made_of(kept: Kept) -> None:
     assert set(text) <= set(ALPHABET)
 
 
+@pytest.mark.parametrize(("first", "last", "said"), [(500, 3, 500), (0, 2**40, 2**32 - 1), (-1, -1, -1), (7, -1, 7)])
+def test_offsets_that_do_not_fit_still_make_a_receipt(first: int, last: int, said: int) -> None:
+    """It is for a 202 that has to be given."""
+    assert RECEIPTS.read(RECEIPTS.text(InKafka("syncs", 0, first, last)).decode()) == InKafka("syncs", 0, first, said)
+
+
 @given(st.one_of(in_kafka, in_spool), st.integers(0, TEXT_CHARS - 1), st.sampled_from(ALPHABET))
 def test_no_character_of_any_receipt_can_be_changed(kept: Kept, at: int, character: str) -> None:
     text = RECEIPTS.text(kept).decode()

@@ -21,7 +21,7 @@ PINNED = [
     "redis-away",
     *("kafka-silent", "kafka-away", "room-ok", "room-away", "no-room", "no-spool"),
     *("workers-ok", "workers-starting", "worker-ended", "worker-silent", "no-worker"),
-    *("spool-ok", "spool-used", "spool-aside", "spool-full", "spool-failed"),
+    *("spool-ok", "spool-used", "spool-aside", "spool-full", "spool-failed", "spool-rejected"),
 ]
 
 

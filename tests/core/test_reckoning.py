@@ -118,6 +118,19 @@ def test_a_kill_in_the_middle_of_counting_is_no_loss(step: str) -> None:
     assert judge(cells, found[1:], is_torn=True).names == (ids[0],)
 
 
+def test_what_has_not_the_form_of_an_id_is_counted_and_not_named() -> None:
+    [one] = of_cell(5, 1)
+    for other in (one ^ 1 << 76, one ^ 1 << 62, one ^ 1):
+        assert judge({5: Cell(1, other, audit.check_of(other))}, []) == Judged(acknowledged=1, missing=1)
+
+
+def test_a_search_that_would_take_minutes_is_not_begun() -> None:
+    ids, more = of_cell(5, 720), of_cell(5, 4, first=1)
+    assert judge(audit.cells_of(ids), in_kafka([*ids, *more])) == Judged(acknowledged=720, undetermined=720, unacknowledged=4)
+    few = ids[:100]
+    assert judge(audit.cells_of(few), in_kafka([*few, *more])) == Judged(acknowledged=100, found=100, unacknowledged=4)
+
+
 def test_sums() -> None:
     assert together([]) == Judged()
     both = together([Judged(acknowledged=2, found=1, missing=1, names=(7,)), Judged(acknowledged=3, found=2, missing=1, names=(8,))])

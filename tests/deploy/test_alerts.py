@@ -96,7 +96,7 @@ def test_a_number_that_stands_for_a_reason_is_that_reasons() -> None:
 
 
 def test_the_door_is_cut_where_the_alert_fires() -> None:
-    """One share, of each machine's spools together and of each spool."""
+    """One share, and of the fullest worker both times."""
     assert alerts()["SluicegateSpoolFilling"]["expr"].split()[-1] == str(FULL_SHARE)
 
 

@@ -21,7 +21,7 @@ bottleneck  starting draining no-worker worker kafka redis room-store spool clos
 bottleneck  acks-stopped spool-filling downstream floor ceiling climbing lag-unknown none
 light       not-asked ok single-copy-allowed slow connecting topic-missing single-copy partition-failing kafka-silent kafka-away
 light       redis-ok redis-slow redis-away room-ok room-away no-room no-spool
-light       spool-ok spool-used spool-aside spool-full spool-failed
+light       spool-ok spool-used spool-aside spool-full spool-failed spool-rejected
 light       workers-ok workers-starting worker-ended worker-silent no-worker
 pace        paused told acks-stopped spool-filling overload lag-unknown climbing floor ceiling consumption closed
 log         started ready draining reloaded reload-failed worker-started worker-ended worker-silent light pace room-state act act-refused

@@ -106,6 +106,14 @@ def test_spools_that_cannot_be_read_are_passed_over_and_their_machine_is_not(spo
     assert [machine.name for machine in heard(told)] == ["b:1", "c:1", "a:1"]
 
 
+def test_the_spools_of_a_summary_that_is_too_long_are_not_read() -> None:
+    """Whoever can write to that Redis could keep every supervisor reading."""
+    machine = summary(Screening().frame(), "a:1")
+    told = [(1, said(machine, {1: 2}).ljust(SUMMARY_BYTES_MAX)), (1, said(machine, {3: 4}).ljust(SUMMARY_BYTES_MAX + 1))]
+    assert spools_of(told) == {1: 2}
+    assert len(heard(told)) == 1
+
+
 def test_what_cannot_be_read_is_passed_over() -> None:
     """A machine of another version, or somebody else's key."""
     good = msgspec.json.encode(summary(Screening().frame(), "a:1"))

@@ -51,7 +51,7 @@ class Ops(NamedTuple):
 async def ops(tmp_path: Path) -> AsyncIterator[Ops]:
     clock, board = FakeClock(), Board.create(workers=1)
     store = MemoryRoom(Policy(), token_us_of(SETTINGS.floor_per_s), clock.now_us)
-    pacer = Pacer(SETTINGS, store, None, board, tmp_path, clock.clock, stall_s=1.0, margin=10)
+    pacer = Pacer(SETTINGS, store, None, board, tmp_path, clock.clock, stall_s=1.0, timeout_s=5.0, margin=10)
     desk = Desk(tmp_path, board=board, pacer=pacer, clock=clock)
     async with desk.client() as client:
         made = Ops(client, store, pacer, clock, tmp_path, desk)
@@ -297,7 +297,7 @@ async def test_a_store_that_never_answered_shows_what_was_said(tmp_path: Path) -
     clock, board = FakeClock(), Board.create(workers=1)
     store = MemoryRoom(Policy(), token_us_of(SETTINGS.floor_per_s), clock.now_us)
     store.away = True
-    pacer = Pacer(SETTINGS, store, None, board, tmp_path, clock.clock, stall_s=1.0, margin=10)
+    pacer = Pacer(SETTINGS, store, None, board, tmp_path, clock.clock, stall_s=1.0, timeout_s=5.0, margin=10)
     desk = Desk(tmp_path, board=board, pacer=pacer, clock=clock)
     async with desk.client() as client:
         ops = Ops(client, store, pacer, clock, tmp_path, desk)

@@ -301,7 +301,10 @@ def test_the_time_left_is_told_while_the_backlog_shrinks_and_not_else() -> None:
         ("spool-failed", "kafka-silent", ("spool", "spool-failed")),
         ("spool-failed", "ok", ("spool", "spool-failed")),
         ("spool-aside", "kafka-away", ("kafka", "kafka-away")),
-        ("spool-aside", "ok", ("spool", "spool-aside")),
+        ("spool-full", "ok", ("spool", "spool-full")),
+        ("spool-aside", "ok", ("none", "")),
+        ("spool-rejected", "kafka-silent", ("kafka", "kafka-silent")),
+        ("spool-rejected", "ok", ("none", "")),
         ("spool-ok", "ok", ("none", "")),
     ],
 )

@@ -114,7 +114,7 @@ def drain_forgets() -> Seeded:
     flush = Deliverer.flush
 
     async def forgetful(self: Deliverer, share_s: float | None = None) -> None:
-        for lane in self._all_lanes:
+        for lane in self._lanes.all:
             for run in lane._queue:
                 run.delivery.settle_all(range(run.first, run.stop), Outcome.SPOOLED)
         await flush(self, share_s)

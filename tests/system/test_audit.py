@@ -150,7 +150,8 @@ async def test_a_killed_supervisors_workers_leave_their_minutes_and_only_who_is_
         print(orphaned)
         assert orphaned.code == 0
         assert orphaned.counts["found"] == orphaned.counts["acknowledged"] >= len(ledger.by(202))
-        assert "unaudited minutes" not in orphaned.counts
+        # A minute in which an orphan did nothing has no line: only the supervisor could vouch for it.
+        assert all(line.endswith(": 0 records found") for line in orphaned.rest if line.startswith("unaudited "))
         await gateway.start()
         async with load(gateway, phones=8, prefix="v") as ledger:
             await accepted(ledger, within_s=10)

@@ -1,0 +1,83 @@
+"""<data_dir>/audit: lines of the loss audit that Kafka may not have yet, and the name of the data directory.
+
+Decided here: which files there are, and that each is there as a whole or not at all.  Not decided here: when a line
+goes there and when it leaves (auditor.py).  All of it blocks, and raises OSError where the disk does not.
+
+    home            16 hex digits, drawn once: names this data directory, in which the spool is, in its lines
+    <name>.lines    lines as they are posted, in any order; the supervisor's are <µs>-<number>, an orphaned worker's <µs>-<its name>
+    ….draft         is being written, or was when its writer was killed
+"""
+
+import contextlib
+import re
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Final, Literal
+
+from gateway.core import audit
+from gateway.core.audit import Line
+from gateway.disk import Disk, put_file
+
+DIRECTORY: Final = "audit"
+HOME_FILE: Final = "home"
+_SUFFIX: Final = ".lines"
+_HOME: Final = re.compile("[0-9a-f]{16}")
+
+
+def home_of(disk: Disk, data_dir: Path) -> str:
+    """The name of this data directory; empty where it has none."""
+    directory = data_dir / DIRECTORY
+    if HOME_FILE not in disk.names(directory):
+        return ""
+    text = _read(disk, directory / HOME_FILE).decode("ascii", errors="replace").strip()
+    return text if _HOME.fullmatch(text) else ""
+
+
+def named_home(disk: Disk, data_dir: Path, drawn: str) -> str:
+    """Its name, which is this one where it had none."""
+    assert _HOME.fullmatch(drawn), drawn
+    home = home_of(disk, data_dir)
+    if not home:
+        put_file(disk, data_dir / DIRECTORY, HOME_FILE, drawn.encode())
+    return home or drawn
+
+
+def put_lines(disk: Disk, data_dir: Path, name: str, lines: Sequence[Line]) -> Literal[True]:
+    """Durable when this returns."""
+    put_file(disk, data_dir / DIRECTORY, f"{name}{_SUFFIX}", b"".join([audit.encoded(line) + b"\n" for line in lines]))
+    return True
+
+
+def lines_by_file(disk: Disk, data_dir: Path, known: Collection[str]) -> dict[str, list[Line]]:
+    """Of each file that is not known, what is a line."""
+    return {name: [minute.line for value in values if (minute := audit.read(value)) is not None] for name, values in _values(disk, data_dir, known)}
+
+
+def waiting_lines(disk: Disk, data_dir: Path) -> list[bytes]:
+    """All of them, as they are posted; for who only looks."""
+    return [value for _, values in _values(disk, data_dir, ()) for value in values if audit.read(value) is not None]
+
+
+def remove(disk: Disk, data_dir: Path, names: Collection[str]) -> Literal[True]:
+    """All that is in these is posted."""
+    for name in names:
+        with contextlib.suppress(FileNotFoundError):
+            disk.unlink(data_dir / DIRECTORY / f"{name}{_SUFFIX}")
+    return True
+
+
+def _values(disk: Disk, data_dir: Path, known: Collection[str]) -> Iterator[tuple[str, list[bytes]]]:
+    directory = data_dir / DIRECTORY
+    names = sorted(name.removesuffix(_SUFFIX) for name in disk.names(directory) if name.endswith(_SUFFIX))
+    for name in names:
+        if name not in known:
+            with contextlib.suppress(FileNotFoundError):  # all of it was posted, just now
+                yield name, _read(disk, directory / f"{name}{_SUFFIX}").splitlines()
+
+
+def _read(disk: Disk, path: Path) -> bytes:
+    file = disk.open(path)
+    try:
+        return file.read(0, file.size())
+    finally:
+        file.close()
