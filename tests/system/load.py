@@ -171,5 +171,5 @@ async def drained(gateway: Gateway, within_s: float = 30) -> None:
         return [value for series, value in now.items() if series.startswith(f"sluicegate_{name}{{")]
 
     async with asyncio.timeout(within_s):
-        while not all(of("spool_bytes_max", now := await gateway.metrics())) or any(of("spool_records", now)):
+        while not (bounds := of("spool_max_bytes", now := await gateway.metrics())) or not all(bounds) or any(of("spool_records", now)):
             await asyncio.sleep(0.1)

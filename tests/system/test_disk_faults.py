@@ -3,7 +3,9 @@
 Each fault comes twice, over one history that the checker judges in the end: while Kafka is there, and while it is away.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from devstack import Devstack, Topic
+from devstack.server import Server
 from tests.system.crowd import killed_whole, more, sending
 from tests.system.faulty_disk import CONTROL, PROGRAM
 from tests.system.gateway import Gateway, records, serving
@@ -19,7 +22,7 @@ from tests.system.judgement import judge
 from tests.system.load import drained, until
 from tests.system.remains import stopped
 
-# So short a hedge that the spool is asked while Kafka is there.
+# So short a hedge that the spool is asked when Kafka only holds its breath.
 DELIVER: Final = {"timeout_ms": 2000, "stall_ms": 500, "connect_timeout_ms": 1000, "hedge_ms": 2}
 PROCESS: Final[dict[str, object]] = {"workers": 1, "drain_lag_s": 0.0}
 FAULTS: Final = {
@@ -39,6 +42,27 @@ async def breakable(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[D
         yield running_stack
 
 
+@asynccontextmanager
+async def holding_its_breath(kafka: Server) -> AsyncIterator[None]:
+    """Meanwhile Kafka stops for moments, each shorter than what would make it slow."""
+
+    async def hold() -> None:
+        while True:
+            await kafka.pause()
+            try:
+                await asyncio.sleep(0.1)
+            finally:
+                await kafka.resume()
+            await asyncio.sleep(0.2)
+
+    holding = asyncio.create_task(hold())
+    try:
+        yield
+    finally:
+        holding.cancel()
+        await asyncio.wait([holding])
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_disk_that_fails_makes_no_answer_a_lie_and_is_used_again_when_it_is_good(breakable: Devstack, directory: Path, fault: str) -> None:
     topics = {"syncs_topic": f"{fault}.syncs", "signups_topic": f"{fault}.signups"}
@@ -49,11 +73,13 @@ async def test_a_disk_that_fails_makes_no_answer_a_lie_and_is_used_again_when_it
         serving(Gateway(directory, kafka.bootstrap, {"deliver": {**topics, **DELIVER}, "process": PROCESS | {"data_dir": str(directory)}}, PROGRAM)) as gateway,
         sending(gateway, topics["syncs_topic"]) as crowd,
     ):
-        await more(lambda: crowd.kept["spool"], 20, "answered from the spool")
+        async with holding_its_breath(kafka):
+            await more(lambda: crowd.kept["spool"], 20, "answered from the spool")
 
         # The disk fails, Kafka is there: it serves on through Kafka.
         control.write_text(FAULTS[fault])
-        await until(lambda: any(said in gateway.log() for said in _SAID), 30, "the disk failed")
+        async with holding_its_breath(kafka):
+            await until(lambda: any(said in gateway.log() for said in _SAID), 30, "the disk failed")
         await more(lambda: crowd.kept["kafka"], 100, "answered from Kafka")
         assert not crowd.problems
 
