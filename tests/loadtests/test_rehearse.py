@@ -231,7 +231,7 @@ def test_a_gateway_that_dies_is_judged_all_the_same(tmp_path: Path) -> None:
     argv = [sys.executable, "-m", "loadtests.rehearse", path, "--out", str(tmp_path / "out")]
     with subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         said = said_under(kill_gateway, process)
-    assert process.returncode == 1, said
+    assert process.returncode in (1, 3), said  # 3: this machine was too busy for an honest crowd, which is no pass either
     assert "The gateway did not answer at the end" in said
     assert all(check["count"] == 0 for check in result(tmp_path / "out")["checks"])
 
