@@ -126,23 +126,14 @@ def lock_ignored() -> Seeded:
     return patch.object(LifeDisk, "lock", lambda _disk, _directory: lambda: None)
 
 
-def adopted_beside_a_commit() -> Seeded:
-    """The segment that an adoption wishes for is taken to be the one that was being made just then."""
-
-    def forgettable(self: Commits) -> None:
-        self._wants_roll = True
-
-    return patch.object(Commits, "roll_next", forgettable)
-
-
 def sequences_reused() -> Seeded:
-    recover = Segments.recover
+    recovering = Segments.recovering
 
-    def forgetful(self: Segments, *arguments: Any, **named: Any) -> Recovered:
-        found = recover(self, *arguments, **named)
-        return found._replace(next_sequence=max([held.part.end - 1 for held in found.held] + [0]))
+    def forgetful(self: Segments, *arguments: Any, **named: Any) -> Iterator[Any]:
+        for step in recovering(self, *arguments, **named):
+            yield step._replace(next_sequence=max([held.part.end - 1 for held in step.held] + [0])) if isinstance(step, Recovered) else step
 
-    return patch.object(Segments, "recover", forgetful)
+    return patch.object(Segments, "recovering", forgetful)
 
 
 def commit_forgets() -> Seeded:
@@ -195,7 +186,6 @@ CAUGHT_AS: Final[Mapping[Callable[[], Seeded], frozenset[Kind]]] = {
     late_ack_cancels_all: frozenset({Kind.MISSING}),
     drain_forgets: frozenset({Kind.MISSING}),
     lock_ignored: frozenset({Kind.MISSING, Kind.ORDER}),
-    adopted_beside_a_commit: frozenset({Kind.MISSING}),
     sequences_reused: frozenset({Kind.MISSING, Kind.ORDER}),
     commit_forgets: frozenset({Kind.MISSING}),
     replay_unmarked: frozenset({Kind.DUPLICATE}),
