@@ -57,8 +57,8 @@ def is_up(stack: Devstack) -> bool:
 
 @contextlib.asynccontextmanager
 async def scraping(gateway: Gateway, every_s: float = 0.1) -> AsyncIterator[list[dict[str, float]]]:
-    """/metrics, again and again."""
-    series: list[dict[str, float]] = []
+    """/metrics, again and again; the first is there already."""
+    series = [await gateway.metrics()]
 
     async def scrape() -> None:
         while True:
