@@ -15,20 +15,19 @@ import errno
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from gateway import __main__ as program
 from gateway import supervisor, worker
 from gateway.config import Config
-from gateway.disk import Disk, File, RealDisk
+from gateway.disk import File, RealDisk
 from gateway.worker import World, real_world
+from tests.system.wrapped_disk import WrappedDisk
 
 CONTROL: Final = "disk-fails"
 PROGRAM: Final = ("-m", "tests.system.faulty_disk")
 _GLANCE_S: Final = 0.01
-T = TypeVar("T")
 
 
 class Faults:
@@ -91,53 +90,20 @@ class FaultyFile:
         self._file.close()
 
 
-class FaultyDisk:
+class FaultyDisk(WrappedDisk):
     """A Disk that fails as it is told."""
 
     def __init__(self, faults: Faults) -> None:
-        self._disk: Disk = RealDisk()
+        super().__init__(RealDisk())
         self._faults = faults
-
-    async def run(self, work: Callable[[], T]) -> T:
-        return await self._disk.run(work)
 
     def create(self, path: Path) -> File:
         self._faults.check("create")
-        return FaultyFile(self._disk.create(path), self._faults)
-
-    def open(self, path: Path) -> File:
-        return self._disk.open(path)
-
-    def names(self, directory: Path) -> list[str]:
-        return self._disk.names(directory)
-
-    def size(self, path: Path) -> int:
-        return self._disk.size(path)
-
-    def make_directory(self, path: Path) -> None:
-        self._disk.make_directory(path)
-
-    def sync_directory(self, path: Path) -> None:
-        self._disk.sync_directory(path)
-
-    def rename(self, path: Path, to: Path) -> None:
-        self._disk.rename(path, to)
-
-    def link(self, path: Path, to: Path) -> None:
-        self._disk.link(path, to)
+        return FaultyFile(super().create(path), self._faults)
 
     def unlink(self, path: Path) -> None:
         self._faults.check("unlink")
-        self._disk.unlink(path)
-
-    def free_bytes(self, directory: Path) -> int:
-        return self._disk.free_bytes(directory)
-
-    def lock(self, directory: Path) -> Callable[[], None] | None:
-        return self._disk.lock(directory)
-
-    def close(self) -> None:
-        self._disk.close()
+        super().unlink(path)
 
 
 def faulty_world(config: Config) -> World:

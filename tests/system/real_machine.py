@@ -29,7 +29,6 @@ from gateway.core.event import Forge, Record
 from gateway.core.payload import Sample
 from gateway.core.receipt import Line, receipt
 from gateway.deliver import Deliverer
-from gateway.disk import File
 from gateway.kafka import Topic
 from gateway.spool import DiskSpool
 from loadtests.recording import NO_ANSWER
@@ -39,6 +38,7 @@ from tests.simulated_disk import LOSSES, Crash, SimulatedDisk
 from tests.system.history import Found, History, found, waiting
 from tests.system.judgement import Judgement, judge
 from tests.system.outbox import Outbox
+from tests.system.wrapped_disk import WrappedDisk
 
 SEATS: Final = 3
 PHONES: Final = 8
@@ -58,12 +58,12 @@ _DELIVER: Final = Deliver(
 T = TypeVar("T")
 
 
-class LifeDisk:
+class LifeDisk(WrappedDisk):
     """The machine's disk as one process has it: its thread takes time, and with the process it and its locks are gone."""
 
     def __init__(self, machine: "RealMachine") -> None:
+        super().__init__(machine.disk)
         self._machine = machine
-        self._disk = machine.disk
         self._thread = asyncio.Lock()
         self._locks = dict[Path, Callable[[], None]]()
         self.is_gone = False
@@ -76,7 +76,7 @@ class LifeDisk:
             return work()
 
     def lock(self, directory: Path) -> Callable[[], None] | None:
-        unlock = self._disk.lock(directory)
+        unlock = super().lock(directory)
         if unlock is None:
             return None
         self._locks[directory] = unlock
@@ -94,38 +94,8 @@ class LifeDisk:
             unlock()
         self._locks.clear()
 
-    def create(self, path: Path) -> File:
-        return self._disk.create(path)
-
-    def open(self, path: Path) -> File:
-        return self._disk.open(path)
-
-    def names(self, directory: Path) -> list[str]:
-        return self._disk.names(directory)
-
-    def size(self, path: Path) -> int:
-        return self._disk.size(path)
-
-    def make_directory(self, path: Path) -> None:
-        self._disk.make_directory(path)
-
-    def sync_directory(self, path: Path) -> None:
-        self._disk.sync_directory(path)
-
-    def rename(self, path: Path, to: Path) -> None:
-        self._disk.rename(path, to)
-
-    def link(self, path: Path, to: Path) -> None:
-        self._disk.link(path, to)
-
-    def unlink(self, path: Path) -> None:
-        self._disk.unlink(path)
-
-    def free_bytes(self, directory: Path) -> int:
-        return self._disk.free_bytes(directory)
-
     def close(self) -> None:
-        pass
+        """The others of the machine go on with its disk."""
 
 
 class Life:
