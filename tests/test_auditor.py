@@ -89,6 +89,15 @@ async def world(disk: SimulatedDisk | None = None, *topics: Topic) -> AsyncItera
         assert made.broker.is_closed
 
 
+@asynccontextmanager
+async def successor_of(w: World) -> AsyncIterator[World]:
+    """`w` is killed, and another one starts on its disk."""
+    await w.killed()
+    async with world(w.disk) as successor:
+        yield successor
+    w.task = asyncio.create_task(asyncio.sleep(60))  # in its end `world` wants one that runs
+
+
 @in_virtual_time
 async def test_each_minute_is_posted_and_nothing_is_left_on_disk() -> None:
     async with world() as w:
@@ -136,12 +145,10 @@ async def test_a_supervisor_that_is_killed_leaves_its_lines_to_the_next() -> Non
         w.broker.kill()
         w.acknowledge(w.sit("0000002a"), 0, 10)
         await asyncio.sleep(120)
-        await w.killed()
-        async with world(w.disk) as successor:
+        async with successor_of(w) as successor:
             await asyncio.sleep(5)
             assert successor.acknowledged() == 10
             assert successor.files() == []
-        w.task = asyncio.create_task(asyncio.sleep(60))
 
 
 @in_virtual_time
@@ -171,8 +178,7 @@ async def test_workers_that_outlive_their_supervisor_leave_their_lines_to_the_ne
         sheets = w.sit("0000002a")
         await asyncio.sleep(80)
         w.acknowledge(sheets, 0, 10)
-        await w.killed()
-        async with world(w.disk) as successor:
+        async with successor_of(w) as successor:
             successor.acknowledge(successor.sit("0000002b"), 100, 5)
             await asyncio.sleep(10)
             w.acknowledge(sheets, 10, 10)
@@ -185,7 +191,6 @@ async def test_workers_that_outlive_their_supervisor_leave_their_lines_to_the_ne
             successor.auditor.worker_ended(0)
             await asyncio.sleep(5)
             assert successor.files() == []
-        w.task = asyncio.create_task(asyncio.sleep(60))
 
 
 @in_virtual_time
