@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-import pytest_asyncio
 
 from devstack import Devstack, Topic
 from devstack.server import Server
@@ -33,13 +32,6 @@ FAULTS: Final = {
     "hanging": "sync HANGS",
 }
 _SAID: Final = ("the spool's disk failed", "the spool says nothing of an append")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def breakable(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Devstack]:
-    """A Kafka to pause.  Each test leaves it running."""
-    async with Devstack(tmp_path_factory.mktemp("breakable"), redis=False, fast_stop=True) as running_stack:
-        yield running_stack
 
 
 @asynccontextmanager

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-import pytest
-import pytest_asyncio
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
@@ -32,13 +30,6 @@ NO_SPOOL: Final = {"enabled": False}
 PATIENT: Final = {"hedge_ms": 4000}  # else who waits for Kafka's last word is answered from the spool
 _COUNTS: Final = ("_total", "_count", "_bucket", "_sum")
 _names = count(1)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def breakable(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Devstack]:
-    """A Kafka to pause and kill.  Each test leaves it running."""
-    async with Devstack(tmp_path_factory.mktemp("breakable"), redis=False, fast_stop=True) as running_stack:
-        yield running_stack
 
 
 async def topics_of(stack: Devstack) -> dict[str, str]:

@@ -4,14 +4,12 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from itertools import count
 from pathlib import Path
 from typing import Final
 
 import aiohttp
-import pytest
-import pytest_asyncio
 
 from devstack import Devstack, Topic
 from tests.system.gateway import Gateway, records, running, sample, signup, sync
@@ -19,13 +17,6 @@ from tests.system.load import Ledger, accepted, drained, events, load, session, 
 
 QUICK: Final = {"timeout_ms": 2000, "stall_ms": 500, "connect_timeout_ms": 1000}
 _names = count(1)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def breakable(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Devstack]:
-    """A Kafka to pause and kill.  Each test leaves it running."""
-    async with Devstack(tmp_path_factory.mktemp("breakable"), redis=False, fast_stop=True) as running_stack:
-        yield running_stack
 
 
 async def topics_of(stack: Devstack) -> dict[str, str]:
