@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,12 +16,14 @@ import aiohttp
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
+from devstack import Devstack, Topic
 from gateway import identity, keys
 from gateway.clock import SYSTEM
 from gateway.config import Identity
 
 ROOT = Path(__file__).parents[2]
 PROGRAM: Final = ("-m", "gateway")
+_topics_made: Final = count(1)  # one count for all, since modules may share a Kafka
 
 
 redis_url = "redis://127.0.0.1:1/0"
@@ -170,6 +173,15 @@ async def serving(gateway: Gateway) -> AsyncIterator[Gateway]:
             except TimeoutError:
                 gateway.process.kill()
                 await gateway.process.wait()
+
+
+async def topics_of(stack: Devstack, *kinds: str, partitions: int = 6) -> dict[str, str]:
+    """New topics that no other test has, for syncs and signups where nothing else is asked for, as the `deliver` settings that name them."""
+    n = next(_topics_made)
+    names = {f"{kind}_topic": f"own{n}.{kind}" for kind in kinds or ("syncs", "signups")}
+    for name in names.values():
+        await stack.create_topic(Topic(name, partitions=partitions))
+    return names
 
 
 async def records(bootstrap: str, topic: str) -> list[ConsumerRecord]:

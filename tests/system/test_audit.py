@@ -6,7 +6,6 @@ import re
 import signal
 import sys
 from datetime import UTC, datetime, timedelta
-from itertools import count
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -14,11 +13,11 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
-from devstack import Devstack, Topic
-from tests.system.gateway import ROOT, Gateway, header, records, running
+from devstack import Devstack
+from tests.system.gateway import ROOT, Gateway, header, records, running, topics_of
 from tests.system.load import accepted, load, until
 
-_names: Final = count(1)
+TOPICS: Final = ("syncs", "signups", "audit")
 QUICK: Final = {"timeout_ms": 2000, "stall_ms": 500, "connect_timeout_ms": 1000}
 
 
@@ -28,14 +27,6 @@ class Answer(NamedTuple):
     code: int
     counts: dict[str, int]  # those that are not 0
     rest: list[str]
-
-
-async def topics_of(stack: Devstack, prefix: str = "a") -> dict[str, str]:
-    n = next(_names)
-    names = {kind: f"{prefix}{n}.{kind}" for kind in ("syncs_topic", "signups_topic", "audit_topic")}
-    for name in names.values():
-        await stack.create_topic(Topic(name, partitions=2))
-    return names
 
 
 async def audit(gateway: Gateway, began: datetime, *flags: str) -> Answer:
@@ -73,7 +64,7 @@ def counted(metrics: dict[str, float], *outcomes: str) -> int:
 
 async def test_killed_workers_lose_no_minute_and_what_is_taken_away_is_named(stack: Devstack, directory: Path) -> None:
     began = datetime.now(UTC)
-    topics = await topics_of(stack)
+    topics = await topics_of(stack, *TOPICS, partitions=2)
     async with running(directory, stack.kafka.bootstrap, deliver=topics) as gateway:
         async with load(gateway, phones=16, pause_s=0.002) as ledger:
             for kill in range(4):
@@ -107,7 +98,7 @@ async def test_what_waits_in_the_spool_is_not_missing_and_is_found_when_it_was_r
     """The gateway ends while Kafka is frozen: lines and records wait on its disk, and the next start posts both."""
     began = datetime.now(UTC)
     async with Devstack(tmp_path_factory.mktemp("audit"), redis=False, fast_stop=True) as stack:
-        topics = await topics_of(stack)
+        topics = await topics_of(stack, *TOPICS, partitions=2)
         async with running(directory, stack.kafka.bootstrap, deliver={**topics, **QUICK}) as gateway:
             async with load(gateway, phones=12) as ledger:
                 await accepted(ledger, within_s=10)
@@ -138,7 +129,7 @@ async def test_what_waits_in_the_spool_is_not_missing_and_is_found_when_it_was_r
 
 async def test_a_killed_supervisors_workers_leave_their_minutes_and_only_who_is_killed_with_it_does_not(stack: Devstack, directory: Path) -> None:
     began = datetime.now(UTC)
-    topics = await topics_of(stack)
+    topics = await topics_of(stack, *TOPICS, partitions=2)
     async with running(directory, stack.kafka.bootstrap, deliver=topics) as gateway:
         async with load(gateway, phones=8) as ledger:
             await accepted(ledger, within_s=10)

@@ -7,7 +7,7 @@ import signal
 import socket
 import statistics
 from collections.abc import AsyncIterator, Awaitable, Callable
-from itertools import count, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +18,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from devstack import Devstack, Topic
 from gateway.core.event import Forge, bytes_max
 from gateway.core.payload import Sample
-from tests.system.gateway import Gateway, records, running, sample, signup, sync
+from tests.system.gateway import Gateway, records, running, sample, signup, sync, topics_of
 from tests.system.load import Ledger, Phone, accepted, events, light, load, session, until, until_light
 
 Topics = Callable[..., Awaitable[dict[str, str]]]
@@ -29,15 +29,6 @@ QUICK: Final = {"timeout_ms": 2000, "stall_ms": 500, "connect_timeout_ms": 1000}
 NO_SPOOL: Final = {"enabled": False}
 PATIENT: Final = {"hedge_ms": 4000}  # else who waits for Kafka's last word is answered from the spool
 _COUNTS: Final = ("_total", "_count", "_bucket", "_sum")
-_names = count(1)
-
-
-async def topics_of(stack: Devstack) -> dict[str, str]:
-    n = next(_names)
-    names = {"syncs_topic": f"b{n}.syncs", "signups_topic": f"b{n}.signups"}
-    for name in names.values():
-        await stack.create_topic(Topic(name))
-    return names
 
 
 def is_up(stack: Devstack) -> bool:

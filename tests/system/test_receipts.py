@@ -4,7 +4,6 @@ import asyncio
 import os
 import shutil
 import signal
-from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,11 +11,10 @@ import aiohttp
 import pytest
 from aiokafka import ConsumerRecord
 
-from devstack import Devstack, Topic
-from tests.system.gateway import Gateway, header, records, running, sample, signup, sync
+from devstack import Devstack
+from tests.system.gateway import Gateway, header, records, running, sample, signup, sync, topics_of
 
 QUICK: Final = {"timeout_ms": 2000, "stall_ms": 500, "connect_timeout_ms": 1000}
-_names: Final = count(1)
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +29,7 @@ PATIENT: Final = {"timeout_ms": 5000, "hedge_ms": 4000}
 
 async def settings_for(stack: Devstack, **process: object) -> dict[str, dict[str, object]]:
     """Topics of its own, and a fleet of its own."""
-    n = next(_names)
-    topics = {"syncs_topic": f"r{n}.syncs", "signups_topic": f"r{n}.signups"}
-    for name in topics.values():
-        await stack.create_topic(Topic(name))
-    made: dict[str, dict[str, object]] = {"deliver": {**topics, **QUICK}, "redis": {"url": stack.redis.url}}
+    made: dict[str, dict[str, object]] = {"deliver": {**await topics_of(stack), **QUICK}, "redis": {"url": stack.redis.url}}
     return made | ({"process": process} if process else {})
 
 

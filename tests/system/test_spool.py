@@ -5,26 +5,16 @@ import json
 import os
 import signal
 from collections.abc import Iterable
-from itertools import count
 from pathlib import Path
 from typing import Final
 
 import aiohttp
 
-from devstack import Devstack, Topic
-from tests.system.gateway import Gateway, records, running, sample, signup, sync
+from devstack import Devstack
+from tests.system.gateway import Gateway, records, running, sample, signup, sync, topics_of
 from tests.system.load import Ledger, accepted, drained, events, load, session, until, until_light
 
 QUICK: Final = {"timeout_ms": 2000, "stall_ms": 500, "connect_timeout_ms": 1000}
-_names = count(1)
-
-
-async def topics_of(stack: Devstack) -> dict[str, str]:
-    n = next(_names)
-    names = {"syncs_topic": f"s{n}.syncs", "signups_topic": f"s{n}.signups"}
-    for name in names.values():
-        await stack.create_topic(Topic(name))
-    return names
 
 
 async def ended(pids: Iterable[int]) -> None:
