@@ -41,8 +41,8 @@ from gateway.core.reckoning import Judged, Place, judge, together
 from gateway.core.recordbatch import headers_of
 from gateway.disk import Disk
 from gateway.errors import BrokerAway
-from gateway.spool_files import SpoolFiles
-from gateway.spool_key import known_secrets
+from gateway.spool.files import SpoolFiles
+from gateway.spool.key import known_secrets
 from gateway.stored import Log
 
 DONE, FAILED, USAGE, UNJUDGED, MISSING = range(5)

@@ -45,8 +45,8 @@ from gateway.reply import Replies
 from gateway.room import WaitingRoom, files_in, office, store_of
 from gateway.room_store import RoomStore
 from gateway.sheets import Sheets
-from gateway.spool import DiskSpool
-from gateway.spool_gauges import SpoolGauges
+from gateway.spool.disk_spool import DiskSpool
+from gateway.spool.gauges import SpoolGauges
 from gateway.topicsfile import TopicsFile
 from gateway.whereabouts import Whereabouts
 from ratelimit.limiter import Limiter

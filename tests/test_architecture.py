@@ -36,11 +36,11 @@ LAYERS: Final = (
     ("ops.frame",),
     ("admit", "connection", "documents", "ops.exposition", "pacer"),
     ("check", "room"),
-    ("connections", "deliver", "spool", "identity", "limits", "openapi.__main__", "parser"),
-    ("spool_commits",),
-    ("spool_recovery", "spool_replay", "spool_sweep"),
-    ("rejected", "spool_books", "spool_files", "spool_id", "spool_key", "lanes", "strays", "topicsfile"),
-    ("segments",),
+    ("connections", "deliver", "spool.disk_spool", "identity", "limits", "openapi.__main__", "parser"),
+    ("spool.commits",),
+    ("spool.recovery", "spool.replay", "spool.sweep"),
+    ("spool.rejected", "spool.books", "spool.files", "spool.ids", "spool.key", "lanes", "spool.strays", "topicsfile"),
+    ("spool.segments",),
     (
         "acts",
         "audit_files",
@@ -58,16 +58,16 @@ LAYERS: Final = (
         "reply",
         "sightings",
         "signfile",
-        "spool_blocks",
-        "spool_tasks",
-        "spool_gauges",
+        "spool.blocks",
+        "spool.tasks",
+        "spool.gauges",
         "stored",
         "openapi.pages",
         "probes",
         "watch",
         "whereabouts",
     ),
-    ("board", "config", "disk", "openapi", "openapi.grafana", "room_store", "spool_store"),
+    ("board", "config", "disk", "openapi", "openapi.grafana", "room_store", "spool.store"),
     ("openapi.room", "openapi.catalogue", "sheets", "watermarks"),
     ("openapi.parts",),
     ("openapi.schemas", "core.alone"),
@@ -117,7 +117,7 @@ DOORS: Final = {
         "rooms",
     },
     "aiokafka": {"kafka", "lag", "probes", "stored"},
-    "cryptography": {"segments"},
+    "cryptography": {"spool.segments"},
     "fcntl": {"disk"},
     "prometheus_client": {"ops.exposition", "ops.server"},
     "jwt": {"identity"},
@@ -178,9 +178,9 @@ ELSEWHERE: Final = {
     "worker": ("tests/system", "it is a process; its parts have tests of their own"),
     "probes": ("tests/contracts/test_probes.py", "what they find of real servers"),
     "kafka": ("tests/contracts/test_broker.py", "it sits one exam with its fake"),
-    "rejected": ("tests/contracts/test_spool.py", "a part of the spool: what it promises is asked there"),
+    "spool.rejected": ("tests/contracts/test_spool.py", "a part of the spool: what it promises is asked there"),
     "stored": ("tests/contracts/test_stored.py", "what it reads of a real Kafka"),
-    "spool_store": ("tests/contracts/test_spool.py", "a protocol: who keeps it sits the exam there"),
+    "spool.store": ("tests/contracts/test_spool.py", "a protocol: who keeps it sits the exam there"),
     "room_store": ("tests/contracts/test_room_store.py", "a protocol: who keeps it sits the exam there"),
     "ops.frame": ("tests/ops/test_status.py", "a form without rules of its own"),
     "ops.readings": ("tests/ops/test_status.py", "values that are read"),
@@ -247,7 +247,7 @@ def ours(module: Module) -> list[tuple[int, str]]:
 
 def test_every_module_stands_in_the_picture_once() -> None:
     drawn = [name for layer in LAYERS for name in layer]
-    packages = {"", "core", "ops", "pages"}  # docstrings alone
+    packages = {"", "core", "ops", "pages", "spool"}  # docstrings alone
     assert sorted(drawn) == sorted({module.name for module in modules()} - packages)
 
 

@@ -17,8 +17,8 @@ from gateway.core import audit
 from gateway.core.audit import Line
 from gateway.core.event import Record, replayed
 from gateway.errors import BrokerAway
-from gateway.spool import DiskSpool
-from gateway.spool_key import secrets_of
+from gateway.spool.disk_spool import DiskSpool
+from gateway.spool.key import secrets_of
 from gateway.stored import Log, Stored
 from tests import records as parsing
 from tests.core.test_audit import event_id

@@ -1,16 +1,6 @@
 """One worker's spool on disk: what Kafka has not acknowledged, until it has.
 
-Connected here, and nothing else decided: each part is a file, and owns its state.
-
-    append ─▶ spool_commits ─▶ one write, one fdatasync ─▶ the future: its sequences
-                 │ frames' places                segments: the order of writes and syncs, recovery
-                 ▼                               core/record: the bytes
-             spool_books                         core/backlog: what waits, and where it stands
-                 ▲
-    read ◀── spool_replay                        a lane's oldest records
-    settle ─▶ books ─▶ spool_sweep               a segment with nothing left is unlinked, once a newer one is durable
-    reject ─▶ rejected                           what Kafka refuses for good is kept apart
-    adopt ─▶ books, sweep                        what a worker left that is gone
+Connected here, and nothing else decided: each part is a file, and owns its state; the package's docstring has the map.
 
 All reading and writing is done in the disk's one thread; the loop only keeps the books.  Who is spooled is decided in
 deliver.py.
@@ -34,16 +24,16 @@ from gateway.core.backlog import Lane
 from gateway.core.event import Record
 from gateway.disk import Disk
 from gateway.errors import SpoolFailed, SpoolFull
-from gateway.rejected import Rejected, kept_bytes
-from gateway.segments import Group, Recovered, Segments
-from gateway.spool_books import Books
-from gateway.spool_commits import Commits
-from gateway.spool_id import Ids
-from gateway.spool_recovery import recovered
-from gateway.spool_replay import Replay
-from gateway.spool_store import Reason
-from gateway.spool_sweep import Sweep
-from gateway.spool_tasks import Tasks
+from gateway.spool.books import Books
+from gateway.spool.commits import Commits
+from gateway.spool.ids import Ids
+from gateway.spool.recovery import recovered
+from gateway.spool.rejected import Rejected, kept_bytes
+from gateway.spool.replay import Replay
+from gateway.spool.segments import Group, Recovered, Segments
+from gateway.spool.store import Reason
+from gateway.spool.sweep import Sweep
+from gateway.spool.tasks import Tasks
 
 # With less room than a sync of a few samples takes, the spool says that it is full.
 _ROOM_BYTES: Final = 4_096
@@ -64,7 +54,7 @@ class _Theirs:
 
 
 class DiskSpool:
-    """gateway.spool_store.Spool on a disk."""
+    """gateway.spool.store.Spool on a disk."""
 
     def __init__(
         self,

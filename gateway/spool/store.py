@@ -1,6 +1,6 @@
 """What the path asks of a spool: keep these on disk until Kafka has them, and give them back in order.
 
-Two sit one exam (tests/contracts/test_spool.py): spool.py on a disk, and tests/memory_spool.py.
+Two sit one exam (tests/contracts/test_spool.py): disk_spool.py on a disk, and tests/memory_spool.py.
 
 A sequence is a number of one record in one worker's directory: it grows, is never given twice, and outlives the
 process.  Within a partition the order of appends is the order of sequences; records of two partitions that are
@@ -127,7 +127,7 @@ class Spool(Protocol):
 
     @property
     def spool_id(self) -> int:
-        """Of its own directory: with a sequence it names one record for ever; 0 until it is open.  See spool_id.py."""
+        """Of its own directory: with a sequence it names one record for ever; 0 until it is open.  See ids.py."""
 
     def watermarks(self) -> Mapping[int, int]:
         """By spool id: below it every record that was answered is in Kafka, or was refused by it for good and is kept apart.

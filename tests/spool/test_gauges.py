@@ -11,10 +11,10 @@ from gateway.config import Spool as Settings
 from gateway.core.event import Record
 from gateway.core.light import INDEX, REASONS
 from gateway.errors import SpoolFailed
-from gateway.spool import DiskSpool
-from gateway.spool_commits import PROBE_S
-from gateway.spool_gauges import Held, SpoolGauges, reason_of
-from gateway.spool_store import Reason
+from gateway.spool.commits import PROBE_S
+from gateway.spool.disk_spool import DiskSpool
+from gateway.spool.gauges import Held, SpoolGauges, reason_of
+from gateway.spool.store import Reason
 from tests.fakes import FakeClock, in_virtual_time
 from tests.memory_spool import MemorySpool
 from tests.records import made

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.spool_blocks import Blocks
+from gateway.spool.blocks import Blocks
 from tests.simulated_disk import SimulatedDisk
 
 NAME = Path("/f")

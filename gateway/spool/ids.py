@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 from gateway import logs
 from gateway.core.backlog import Backlog
 from gateway.disk import NOT_THE_DISKS, Disk, put_file
-from gateway.segments import Recovered, Segments, held_of
+from gateway.spool.segments import Recovered, Segments, held_of
 
 ID_FILE: Final = "id"
 _ID_BYTES: Final = 8
@@ -69,7 +69,7 @@ class Ids:
             self._adopted.append(_Adopted(spool_id, segments, shift, found.next_sequence))
 
     def watermarks(self, own_watermark: int, backlog: Backlog) -> dict[int, int]:
-        """As gateway.spool_store.Spool promises."""
+        """As gateway.spool.store.Spool promises."""
         marks = {self.own: own_watermark} if self.own else {}
         for spool_id, segments, shift, end in self._adopted:
             parts = [part for part in backlog.parts if held_of(part).segments is segments]

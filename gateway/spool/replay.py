@@ -25,8 +25,8 @@ from gateway import logs
 from gateway.core.backlog import Lane, Spot
 from gateway.core.event import Record, bytes_max
 from gateway.disk import NOT_THE_DISKS, PAUSES_S, Disk
-from gateway.segments import Opened, held_of
-from gateway.spool_books import Books
+from gateway.spool.books import Books
+from gateway.spool.segments import Opened, held_of
 
 
 class _Unread(NamedTuple):
@@ -46,7 +46,7 @@ class Replay:
         self._worn: set[Path] = set()  # segments of which something was put aside for that: the rest is asked for once
 
     async def read(self, lane: Lane, batch_bytes_max: int) -> list[tuple[int, Record]]:
-        """As gateway.spool_store.Spool has it."""
+        """As gateway.spool.store.Spool has it."""
         tries = 0
         while (of := await self._in_turn(lane, batch_bytes_max)) is not None:
             found, unread = self._sorted(*of)

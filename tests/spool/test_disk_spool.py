@@ -12,8 +12,8 @@ from msgspec.structs import replace
 
 from gateway.disk import RealDisk
 from gateway.errors import ConfigError
-from gateway.spool import DiskSpool
-from gateway.spool_commits import HANGS_S, PROBE_S
+from gateway.spool.commits import HANGS_S, PROBE_S
+from gateway.spool.disk_spool import DiskSpool
 from tests.fakes import FakeClock, in_virtual_time
 from tests.simulated_disk import SimulatedDisk
 from tests.spools import HOME, MANY, SETTINGS, fail, names, opened, segments, some, spool_on

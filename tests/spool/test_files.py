@@ -8,7 +8,7 @@ import pytest
 from gateway.core.event import Record
 from gateway.disk import Disk
 from gateway.errors import ConfigError
-from gateway.spool_files import SpoolFiles
+from gateway.spool.files import SpoolFiles
 from tests.fakes import in_virtual_time
 from tests.simulated_disk import SimulatedDisk
 from tests.spools import HOME, fail, opened, some

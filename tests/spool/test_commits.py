@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from gateway.config import Spool as Settings
 from gateway.errors import SpoolFailed
-from gateway.spool_commits import PROBE_S
+from gateway.spool.commits import PROBE_S
 from tests.fakes import in_virtual_time
 from tests.simulated_disk import SimulatedDisk
 from tests.spools import HOME, MANY, SETTINGS, fail, names, opened, segments, some

@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 
 from gateway.board import Slot
 from gateway.core.light import INDEX, REASONS
-from gateway.spool_store import Reason, Spool
+from gateway.spool.store import Reason, Spool
 
 
 class Held(NamedTuple):

@@ -8,11 +8,11 @@ from msgspec.structs import replace
 
 from gateway.core.backlog import Backlog
 from gateway.disk import PAUSES_S
-from gateway.spool import DiskSpool
-from gateway.spool_commits import PROBE_S
-from gateway.spool_id import ID_FILE
-from gateway.spool_recovery import recovered
-from gateway.spool_sweep import AGAIN_S
+from gateway.spool.commits import PROBE_S
+from gateway.spool.disk_spool import DiskSpool
+from gateway.spool.ids import ID_FILE
+from gateway.spool.recovery import recovered
+from gateway.spool.sweep import AGAIN_S
 from tests.fakes import in_virtual_time
 from tests.simulated_disk import SimulatedDisk
 from tests.spools import HOME, MANY, SETTINGS, fail, names, opened, segments, some, spool_on

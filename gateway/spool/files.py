@@ -15,7 +15,7 @@ from gateway.core import record as form
 from gateway.core.event import Record
 from gateway.disk import Disk, File
 from gateway.errors import ConfigError
-from gateway.segments import Cipher
+from gateway.spool.segments import Cipher
 
 _SUFFIX: Final = ".spool"
 _REJECTED: Final = "rejected"

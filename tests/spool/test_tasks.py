@@ -2,7 +2,7 @@
 
 import asyncio
 
-from gateway.spool_tasks import Tasks
+from gateway.spool.tasks import Tasks
 from tests.fakes import in_virtual_time
 
 

@@ -13,7 +13,7 @@ from typing import Final
 from gateway import logs
 from gateway.core.event import Record
 from gateway.kafka import key_hash
-from gateway.spool_store import Spool
+from gateway.spool.store import Spool
 
 _READ_BYTES: Final = 262_144
 

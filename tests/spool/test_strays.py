@@ -4,7 +4,7 @@ import pytest
 
 from gateway.errors import SpoolFull
 from gateway.kafka import key_hash
-from gateway.strays import moved
+from gateway.spool.strays import moved
 from tests.fakes import in_virtual_time
 from tests.memory_spool import MemorySpool
 from tests.records import made

@@ -1,7 +1,7 @@
 """One directory of a spool: its segment files, made, appended to, recovered and removed.  Everything here blocks.
 
 Decided here: the order of writes and syncs.  Not decided here: who may append, and what is replayed when
-(spool_commits.py, spool_replay.py); the bytes (core/record.py); what waits (core/backlog.py).
+(commits.py, replay.py); the bytes (core/record.py); what waits (core/backlog.py).
 
     <directory>/<first sequence>-<salt>-<key id>.spool
 
@@ -43,7 +43,7 @@ from gateway.core.event import Record
 from gateway.core.part import Part, Rows
 from gateway.disk import NOT_THE_DISKS, PAUSES_S, Disk, File
 from gateway.errors import ConfigError
-from gateway.spool_blocks import Blocks
+from gateway.spool.blocks import Blocks
 
 T = TypeVar("T")
 

@@ -15,7 +15,7 @@ from gateway import logs
 from gateway.core import record as form
 from gateway.core.backlog import Backlog
 from gateway.errors import ConfigError
-from gateway.segments import Group, Held, Segments
+from gateway.spool.segments import Group, Held, Segments
 
 
 class Rejected:

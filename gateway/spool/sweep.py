@@ -17,9 +17,9 @@ from gateway import logs
 from gateway.core.part import Part
 from gateway.disk import Disk
 from gateway.errors import ConfigError
-from gateway.segments import Held, Recovered, Segments, held_of
-from gateway.spool_books import Books
-from gateway.spool_tasks import Tasks
+from gateway.spool.books import Books
+from gateway.spool.segments import Held, Recovered, Segments, held_of
+from gateway.spool.tasks import Tasks
 
 AGAIN_S: Final = 60.0
 

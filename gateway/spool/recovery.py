@@ -6,7 +6,7 @@ from functools import partial
 
 from gateway.core.backlog import Backlog
 from gateway.disk import Disk
-from gateway.segments import Recovered, Segments
+from gateway.spool.segments import Recovered, Segments
 
 
 async def recovered(disk: Disk, segments: Segments, backlog: Backlog, on_step: Callable[[], object] = lambda: None) -> Recovered:

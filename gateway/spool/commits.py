@@ -1,7 +1,7 @@
 """What a spool writes: appends share a sync, and a disk that fails is believed at once.
 
 Decided here: what shares a sync and what a frame, when the disk counts as failed, and when it is tried again.  Not
-decided here: the order of writes and syncs (segments.py), and what is refused for its bytes (spool_books.py).
+decided here: the order of writes and syncs (segments.py), and what is refused for its bytes (books.py).
 
     append ─▶ pending ─commit─▶ one write, one fdatasync ─▶ the books ─▶ the future: its sequences
 
@@ -25,12 +25,12 @@ from gateway.core.backlog import Lane
 from gateway.core.event import Record
 from gateway.disk import Disk
 from gateway.errors import SpoolFailed
-from gateway.segments import Group, Held, Segments
-from gateway.spool_books import Books
-from gateway.spool_id import Ids
-from gateway.spool_recovery import recovered
-from gateway.spool_sweep import Sweep
-from gateway.spool_tasks import Tasks
+from gateway.spool.books import Books
+from gateway.spool.ids import Ids
+from gateway.spool.recovery import recovered
+from gateway.spool.segments import Group, Held, Segments
+from gateway.spool.sweep import Sweep
+from gateway.spool.tasks import Tasks
 
 PROBE_S: Final = 1.0
 # A start waits for a recovery as long as it moves on.  A step is a mebibyte: no disk that works takes so long for it.

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from gateway.disk import PAUSES_S
-from gateway.spool import DiskSpool
+from gateway.spool.disk_spool import DiskSpool
 from tests.fakes import in_virtual_time
 from tests.simulated_disk import Crash, Loss, SimulatedDisk
 from tests.spools import HOME, MANY, fail, names, opened, segments, some

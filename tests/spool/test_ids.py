@@ -8,8 +8,8 @@ from typing import Final
 import pytest
 
 from gateway.errors import SpoolFailed
-from gateway.spool import DiskSpool
-from gateway.spool_id import ID_FILE
+from gateway.spool.disk_spool import DiskSpool
+from gateway.spool.ids import ID_FILE
 from tests.fakes import in_virtual_time
 from tests.simulated_disk import SimulatedDisk
 from tests.spools import HOME, fail, opened, segments, some, spool_on

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from gateway.config import Spool as Settings
 from gateway.core.backlog import Backlog
 from gateway.core.part import Part
-from gateway.segments import Group, Held, Recovered, Segments, held_of
+from gateway.spool.segments import Group, Held, Recovered, Segments, held_of
 
 
 class Books:

@@ -11,7 +11,7 @@ import pytest
 from gateway.core.backlog import Backlog
 from gateway.core.record import HEADER_BYTES
 from gateway.errors import ConfigError
-from gateway.segments import Group, Recovered, Segments
+from gateway.spool.segments import Group, Recovered, Segments
 from tests.records import made
 from tests.simulated_disk import SimulatedDisk
 
@@ -202,7 +202,7 @@ def test_a_segment_with_damage_is_kept_for_a_person_while_there_are_few(monkeypa
     disk, _ = with_frames(0, 2, 4)
     content(disk)[HEADER_BYTES + 70] ^= 1
     damaged = bytes(content(disk))
-    monkeypatch.setattr("gateway.segments.DAMAGED_BYTES_MAX", len(damaged))
+    monkeypatch.setattr("gateway.spool.segments.DAMAGED_BYTES_MAX", len(damaged))
     one = segments(disk)
     [held] = one.recover(Backlog()).held
     one.remove(held)

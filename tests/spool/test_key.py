@@ -10,7 +10,7 @@ import pytest
 from gateway.disk import RealDisk
 from gateway.errors import ConfigError
 from gateway.keys import SecretKey
-from gateway.spool_key import KEY_FILE, secrets_of
+from gateway.spool.key import KEY_FILE, secrets_of
 from tests.simulated_disk import LOSSES, Loss, SimulatedDisk, prefixes
 
 NAMED = SecretKey("1", base64.urlsafe_b64encode(b"k" * 32).decode())

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from gateway.core.backlog import Backlog
-from gateway.segments import Group, Held, Segments
-from gateway.spool_books import Books
+from gateway.spool.books import Books
+from gateway.spool.segments import Group, Held, Segments
 from tests.simulated_disk import SimulatedDisk
 from tests.spools import HOME, SETTINGS, some
 
