@@ -23,7 +23,7 @@ Whoever was answered may ask what has become of it, any worker of any machine:
 
 What was acknowledged is counted, so that a loss can be proved, or that there is none:
 
-    deliver ─▶ sheets, on the board ─▶ audit_lines ─▶ auditor, with audit_files, in the supervisor ──audit.v1──▶ Kafka ─▶ audit_command
+    deliver ─▶ audit/: sheets, on the board ─▶ lines ─▶ auditor, with files, in the supervisor ──audit.v1──▶ Kafka ─▶ command
 
 Sign-ups may have to go through a line first:
 

@@ -31,7 +31,7 @@ from typing import Final
 from gateway import config as configuration
 from gateway import control, identity, keys, logs
 from gateway.acts import Audit
-from gateway.auditor import Auditor
+from gateway.audit.auditor import Auditor
 from gateway.board import Board
 from gateway.clock import SYSTEM
 from gateway.config import Config

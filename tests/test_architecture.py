@@ -25,8 +25,8 @@ FUNCTION_LINES_MAX: Final = 70
 # The arrows, from top to bottom: a module imports only what stands in a lower line than its own.
 LAYERS: Final = (
     ("__main__",),
-    ("audit_command", "room_command", "supervisor", "worker"),
-    ("auditor",),
+    ("audit.command", "room_command", "supervisor", "worker"),
+    ("audit.auditor",),
     ("accept", "control", "listening", "ops.server"),
     ("browser", "ops.rooms"),
     ("rooms", "ops.screen"),
@@ -43,8 +43,8 @@ LAYERS: Final = (
     ("spool.segments",),
     (
         "acts",
-        "audit_files",
-        "audit_lines",
+        "audit.files",
+        "audit.lines",
         "copies",
         "descriptors",
         "gathering",
@@ -61,14 +61,14 @@ LAYERS: Final = (
         "spool.blocks",
         "spool.tasks",
         "spool.gauges",
-        "stored",
+        "audit.stored",
         "openapi.pages",
         "probes",
         "watch",
         "whereabouts",
     ),
     ("board", "config", "disk", "openapi", "openapi.grafana", "room_store", "spool.store"),
-    ("openapi.room", "openapi.catalogue", "sheets", "watermarks"),
+    ("openapi.room", "openapi.catalogue", "audit.sheets", "watermarks"),
     ("openapi.parts",),
     ("openapi.schemas", "core.alone"),
     ("core.act", "core.backlog", "core.heard", "core.lane", "core.place", "core.reckoning", "core.record", "core.waiting"),
@@ -116,7 +116,7 @@ DOORS: Final = {
         "reply",
         "rooms",
     },
-    "aiokafka": {"kafka", "lag", "probes", "stored"},
+    "aiokafka": {"kafka", "lag", "probes", "audit.stored"},
     "cryptography": {"spool.segments"},
     "fcntl": {"disk"},
     "prometheus_client": {"ops.exposition", "ops.server"},
@@ -179,7 +179,7 @@ ELSEWHERE: Final = {
     "probes": ("tests/contracts/test_probes.py", "what they find of real servers"),
     "kafka": ("tests/contracts/test_broker.py", "it sits one exam with its fake"),
     "spool.rejected": ("tests/contracts/test_spool.py", "a part of the spool: what it promises is asked there"),
-    "stored": ("tests/contracts/test_stored.py", "what it reads of a real Kafka"),
+    "audit.stored": ("tests/contracts/test_stored.py", "what it reads of a real Kafka"),
     "spool.store": ("tests/contracts/test_spool.py", "a protocol: who keeps it sits the exam there"),
     "room_store": ("tests/contracts/test_room_store.py", "a protocol: who keeps it sits the exam there"),
     "ops.frame": ("tests/ops/test_status.py", "a form without rules of its own"),
@@ -247,7 +247,7 @@ def ours(module: Module) -> list[tuple[int, str]]:
 
 def test_every_module_stands_in_the_picture_once() -> None:
     drawn = [name for layer in LAYERS for name in layer]
-    packages = {"", "core", "ops", "pages", "spool"}  # docstrings alone
+    packages = {"", "core", "ops", "pages", "audit", "spool"}  # docstrings alone
     assert sorted(drawn) == sorted({module.name for module in modules()} - packages)
 
 

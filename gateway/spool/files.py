@@ -1,6 +1,6 @@
 """The records in a spool's files, read by somebody who owns none of them: for the audit, also while the gateway runs.
 
-Decided here: the order of looking.  Not decided here: the bytes (core/record.py), what a record is worth (audit_command.py).
+Decided here: the order of looking.  Not decided here: the bytes (core/record.py), what a record is worth (audit/command.py).
 Nothing is written and no lock is taken.  So what is found may have been in Kafka for long, its segment not yet
 removed; a segment that vanishes meanwhile is one whose records are all in Kafka or in rejected/.  Segments are looked
 at before rejected/, because that is the way a record goes.

@@ -5,15 +5,15 @@ import json
 import pytest
 from jsonschema import Draft202012Validator
 
-from gateway.audit_lines import Collector, record_of
+from gateway.audit.lines import Collector, record_of
+from gateway.audit.sheets import SHEETS, Sheets
 from gateway.board import Board
 from gateway.core import audit
 from gateway.core.audit import Line
-from gateway.sheets import SHEETS, Sheets
-from tests.core.test_audit import event_id, line
+from tests.audit.test_sheets import records
+from tests.minutes import event_id, line
 from tests.records import stored
 from tests.test_docs import schema_file
-from tests.test_sheets import records
 
 GRACE_MS = 15_000
 MINUTE = 29_000_000

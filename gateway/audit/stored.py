@@ -1,6 +1,6 @@
 """What Kafka holds of a time, for the audit: every record from an instant on, once, up to the ends of now.
 
-Decided here: where reading begins and ends.  Not decided here: what the records say (audit_command.py).  It joins no
+Decided here: where reading begins and ends.  Not decided here: what the records say (command.py).  It joins no
 group, commits nothing and makes no topic; whatever fails is a BrokerAway.
 
 A record's time is that of its receipt, also where the spool sent it hours later.  So reading begins at the first

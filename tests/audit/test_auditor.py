@@ -9,9 +9,10 @@ from typing import Final
 
 import pytest
 
-from gateway import audit_files
-from gateway import auditor as module
-from gateway.auditor import Auditor, leave_lines
+from gateway.audit import auditor as module
+from gateway.audit import files
+from gateway.audit.auditor import Auditor, leave_lines
+from gateway.audit.sheets import Sheets
 from gateway.board import Board
 from gateway.clock import SYSTEM
 from gateway.config import Deliver
@@ -20,11 +21,10 @@ from gateway.core.audit import Line
 from gateway.disk import RealDisk
 from gateway.errors import BrokerAway
 from gateway.kafka import Topic
-from gateway.sheets import Sheets
-from tests.core.test_audit import event_id, line
+from tests.audit.test_sheets import records
 from tests.fakes import FakeBroker, VirtualLoop, count, in_virtual_time
+from tests.minutes import event_id, line
 from tests.simulated_disk import SimulatedDisk
-from tests.test_sheets import records
 
 AUDIT: Final = Topic("audit.v1", 3, copies=3, in_sync_min=2, batch_bytes_max=1_000_000)
 DATA: Final = Path("/data")
@@ -325,7 +325,7 @@ async def test_a_disk_that_comes_back_takes_what_waits_and_gives_its_name() -> N
         disk.faults = lambda _: 0
         await asyncio.sleep(31)
         assert len(w.files()) > 0
-        assert audit_files.home_of(disk, DATA) == "07" * 8
+        assert files.home_of(disk, DATA) == "07" * 8
         w.broker.revive()
         await asyncio.sleep(30)
         assert (w.acknowledged(), {one.home for one in w.posted()}) == (10, {"07" * 8})
@@ -335,7 +335,7 @@ async def test_a_disk_that_comes_back_takes_what_waits_and_gives_its_name() -> N
 @in_virtual_time
 async def test_a_name_that_is_there_is_kept() -> None:
     disk = SimulatedDisk()
-    audit_files.named_home(disk, DATA, "09" * 8)
+    files.named_home(disk, DATA, "09" * 8)
     async with world(disk) as w:
         w.acknowledge(w.sit("0000002a"), 0, 10)
         await asyncio.sleep(80)
@@ -363,7 +363,7 @@ async def test_what_is_found_waits_on_disk_while_too_much_waits_in_memory(monkey
         await asyncio.sleep(80)
         monkeypatch.setattr(module, "LINES_BYTES_MAX", 4_000)
         for n in range(30):
-            audit_files.put_lines(w.disk, DATA, f"1-{n}", [line([event_id(n)], worker=f"{n:08x}")])
+            files.put_lines(w.disk, DATA, f"1-{n}", [line([event_id(n)], worker=f"{n:08x}")])
         await asyncio.sleep(40)
         assert w.waiting < 20
         w.broker.revive()
@@ -377,7 +377,7 @@ def test_lines_are_found_in_the_disks_thread_and_queued_in_the_loop(tmp_path: Pa
 
     async def play() -> None:
         broker, disk = FakeBroker(AUDIT), RealDisk()
-        audit_files.put_lines(disk, tmp_path, "1-0", [line([event_id(1)])])
+        files.put_lines(disk, tmp_path, "1-0", [line([event_id(1)])])
         auditor = Auditor(Deliver(), Board.create(1), broker, disk, tmp_path, SYSTEM, "gw-1", "07" * 8)
         running = asyncio.create_task(auditor.run())
         async with asyncio.timeout(30):

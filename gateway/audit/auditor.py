@@ -1,10 +1,10 @@
 """The supervisor's part of the loss audit: lines go to Kafka, and wait on disk until they have.
 
-Decided here: what happens while Kafka or the disk is away.  Not decided here: what stands in a line (audit_lines.py),
-what is in the directory (audit_files.py), what follows from a line (audit_command.py).
+Decided here: what happens while Kafka or the disk is away.  Not decided here: what stands in a line (lines.py),
+what is in the directory (files.py), what follows from a line (command.py).
 
-    sheets ─audit_lines─▶ lines ─▶ the queue ─▶ Kafka, deliver.audit_topic
-                                       └─▶ <data_dir>/audit/….lines, removed when all of it is in Kafka
+    sheets ─lines.py─▶ lines ─▶ the queue ─▶ Kafka, deliver.audit_topic
+                                    └─▶ <data_dir>/audit/….lines, removed when all of it is in Kafka
 
 Three loops, of which none waits for another: one looks at the board each second, for a worker has few sheets; one
 posts; one tends the disk, which may hang.  Lines are sent again when nobody knows whether they arrived: a part that is
@@ -24,8 +24,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from gateway import audit_files, logs
-from gateway.audit_lines import Collector, record_of
+from gateway import logs
+from gateway.audit import files
+from gateway.audit.lines import Collector, record_of
 from gateway.board import Board, Slot
 from gateway.clock import Clock
 from gateway.config import Deliver as Settings
@@ -154,14 +155,14 @@ class Auditor:
 
     async def _ask_home(self) -> None:
         """Lines need one from the first on: until the disk says another, it is the drawn one, and what is not found of them is `elsewhere`."""
-        home = await self._on_disk(partial(audit_files.named_home, self._disk, self._data_dir, self._collector.home))
+        home = await self._on_disk(partial(files.named_home, self._disk, self._data_dir, self._collector.home))
         if home is not None:
             self._collector.home, self._is_home_known = home, True
         self._home_asked.set()
 
     async def _find(self) -> None:
         """What earlier lives have not posted, and workers left that outlived one."""
-        found = await self._on_disk(partial(audit_files.lines_by_file, self._disk, self._data_dir, frozenset(self._files)))
+        found = await self._on_disk(partial(files.lines_by_file, self._disk, self._data_dir, frozenset(self._files)))
         for name, lines in (found or {}).items():
             fresh = [_Waiting(line, name) for line in lines]
             if self._queue and self._queue_bytes + sum(one.bytes_max for one in fresh) > LINES_BYTES_MAX:
@@ -176,7 +177,7 @@ class Auditor:
         if not unsaved:
             return
         name = next(self._next_file)
-        if await self._on_disk(partial(audit_files.put_lines, self._disk, self._data_dir, name, [one.line for one in unsaved])):
+        if await self._on_disk(partial(files.put_lines, self._disk, self._data_dir, name, [one.line for one in unsaved])):
             self._files.add(name)
             for one in unsaved:
                 one.file = name
@@ -186,7 +187,7 @@ class Auditor:
         done = frozenset(self._files - {one.file for one in self._queue}) if self._files else ()
         if not done:
             return
-        if await self._on_disk(partial(audit_files.remove, self._disk, self._data_dir, done)):
+        if await self._on_disk(partial(files.remove, self._disk, self._data_dir, done)):
             self._files -= done
 
     async def _on_disk(self, work: Callable[[], T]) -> T | None:
@@ -272,6 +273,6 @@ def leave_lines(disk: Disk, data_dir: Path, slot: Slot, machine: str, now_us: in
     Args: home: drawn, for a directory without one.
     """
     collector = Collector([slot], machine, 0)
-    collector.home = audit_files.named_home(disk, data_dir, home)
+    collector.home = files.named_home(disk, data_dir, home)
     if lines := collector.left(0, now_us):
-        audit_files.put_lines(disk, data_dir, f"{now_us}-{lines[-1].worker}", lines)
+        files.put_lines(disk, data_dir, f"{now_us}-{lines[-1].worker}", lines)

@@ -14,12 +14,12 @@ says who is to be heard of from now on.
 from collections.abc import Sequence
 from typing import Final
 
+from gateway.audit.sheets import Desk, Life, Sheet
 from gateway.board import Slot
 from gateway.core import audit
 from gateway.core.audit import Line
 from gateway.core.event import Record
 from gateway.core.recordbatch import VARINT, header, sized
-from gateway.sheets import Desk, Life, Sheet
 
 _MINUTES_MAX: Final = 60  # that are made up for at once: a clock that jumps a year does not make half a million lines
 

@@ -9,9 +9,10 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from gateway import audit_command
 from gateway.__main__ import main
-from gateway.audit_command import DONE, FAILED, MISSING, UNJUDGED, USAGE, Outcome
+from gateway.audit import command
+from gateway.audit.command import DONE, FAILED, MISSING, UNJUDGED, USAGE, Outcome
+from gateway.audit.stored import Log, Stored
 from gateway.config import Config, Process
 from gateway.core import audit
 from gateway.core.audit import Line
@@ -19,10 +20,9 @@ from gateway.core.event import Record, replayed
 from gateway.errors import BrokerAway
 from gateway.spool.disk_spool import DiskSpool
 from gateway.spool.key import secrets_of
-from gateway.stored import Log, Stored
 from tests import records as parsing
-from tests.core.test_audit import event_id
 from tests.fakes import FakeClock, in_virtual_time
+from tests.minutes import event_id
 from tests.records import made
 from tests.simulated_disk import SimulatedDisk
 from tests.spools import SETTINGS
@@ -100,7 +100,7 @@ class World:
 
     async def run(self, *, minutes: int = 1, until: int | None = None, **flags: bool) -> Outcome:
         arguments = argparse.Namespace(since=MINUTE, until=MINUTE + minutes if until is None else until, **({"everywhere": False, "strict": False} | flags))
-        return await audit_command.run(CONFIG, arguments, self.disk, self.clock.clock, self.log)
+        return await command.run(CONFIG, arguments, self.disk, self.clock.clock, self.log)
 
     async def told(self, **arguments: Any) -> tuple[int, dict[str, int], list[str]]:
         """(exit code, counts that are not 0, the lines below them)."""
@@ -331,7 +331,7 @@ async def test_without_an_end_it_stops_at_the_last_minute_whose_lines_are_due() 
     for now_us, minutes in (((MINUTE + 3) * 60_000_000 + waits_us, 3), ((MINUTE + 3) * 60_000_000 + waits_us - 1_000_000, 2)):
         w.clock.now_us = now_us
         arguments = argparse.Namespace(since=MINUTE, until=None, everywhere=False, strict=False)
-        _, text = await audit_command.run(CONFIG, arguments, w.disk, w.clock.clock, w.log)
+        _, text = await command.run(CONFIG, arguments, w.disk, w.clock.clock, w.log)
         assert text.splitlines()[1] == f"to: {audit.minute_text(MINUTE + minutes)}"
 
 
@@ -452,7 +452,7 @@ def test_a_wrong_command_is_told_in_a_line(words: Sequence[str], complaint: str,
 
 
 def test_times_are_instants() -> None:
-    assert audit_command._instant("2026-12-18T15:00:59+09:00") == MINUTE == audit_command._instant("2026-12-18T06:00Z")
+    assert command._instant("2026-12-18T15:00:59+09:00") == MINUTE == command._instant("2026-12-18T06:00Z")
 
 
 def test_nobody_there_is_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,11 +7,11 @@ from itertools import count
 
 import pytest
 
+from gateway.audit.sheets import SHEETS, WORDS, Desk, Life, Sheet, Sheets
 from gateway.board import Board
 from gateway.core import audit
 from gateway.core.event import Record
-from gateway.sheets import SHEETS, WORDS, Desk, Life, Sheet, Sheets
-from tests.core.test_audit import event_id
+from tests.minutes import event_id
 
 MINUTE = 29_000_000
 numbers = count()

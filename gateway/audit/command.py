@@ -31,7 +31,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from gateway import keys
-from gateway.audit_files import home_of, waiting_lines
+from gateway.audit.files import home_of, waiting_lines
+from gateway.audit.stored import Log
 from gateway.clock import Clock
 from gateway.config import Config
 from gateway.core import audit
@@ -43,7 +44,6 @@ from gateway.disk import Disk
 from gateway.errors import BrokerAway
 from gateway.spool.files import SpoolFiles
 from gateway.spool.key import known_secrets
-from gateway.stored import Log
 
 DONE, FAILED, USAGE, UNJUDGED, MISSING = range(5)
 ANSWERS: Final = (DONE, UNJUDGED, MISSING)  # codes that come with the whole answer
