@@ -26,8 +26,8 @@ from gateway.core.lane import ranges
 from gateway.core.payload import Sample
 from gateway.disk import RealDisk
 from gateway.memory import Resident
-from gateway.segments import Group
-from gateway.spool import DiskSpool
+from gateway.spool.disk_spool import DiskSpool
+from gateway.spool.segments import Group
 
 LANES = 12
 PER_S = 200  # events, as they would have come

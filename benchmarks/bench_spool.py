@@ -31,7 +31,7 @@ from benchmarks import spool_path
 from benchmarks.backlogs import LANES, PER_S, Recovered, events, fill, measured, spool_in
 from benchmarks.command import EXIT_MISSED, run, say
 from benchmarks.spool_path import Compared
-from gateway.segments import Group
+from gateway.spool.segments import Group
 
 PARTS = ("append", "recover", "day", "path")
 RECOVER_S_MAX, GROWTH_MIB_MAX = 10.0, 64.0

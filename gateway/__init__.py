@@ -9,13 +9,13 @@ One request, in the order of the files that carry it:
               how much at once and who first (core/overload), then quotas (limits ─▶ ratelimit/ ─▶ Redis)
     check     bytes → events, or the pointers of what is wrong with them
     deliver   events → durable, or an honest "unknown" within its deadline; what Kafka does not take in time is copied
-              to the spool (copies ─▶ spool_store) and answered from there
+              to the spool (copies ─▶ spool/store) and answered from there
 
 What Kafka does not acknowledge waits on this machine's disk:
 
-    deliver ─▶ spool ─▶ spool_commits, spool_replay ─▶ segments ─▶ disk
+    deliver ─▶ spool/: disk_spool ─▶ commits, replay ─▶ segments ─▶ disk
 
-    spool_books, core/backlog: what waits, and where it stands; core/record: the bytes; strays: for partitions that are gone
+    spool/books, core/backlog: what waits, and where it stands; core/record: the bytes; spool/strays: for partitions that are gone
 
 Whoever was answered may ask what has become of it, any worker of any machine:
 
@@ -23,7 +23,7 @@ Whoever was answered may ask what has become of it, any worker of any machine:
 
 What was acknowledged is counted, so that a loss can be proved, or that there is none:
 
-    deliver ─▶ sheets, on the board ─▶ audit_lines ─▶ auditor, with audit_files, in the supervisor ──audit.v1──▶ Kafka ─▶ audit_command
+    deliver ─▶ audit/: sheets, on the board ─▶ lines ─▶ auditor, with files, in the supervisor ──audit.v1──▶ Kafka ─▶ command
 
 Sign-ups may have to go through a line first:
 

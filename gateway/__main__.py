@@ -4,7 +4,7 @@
     sluicegate check-config [--config …]           print what is in force, secrets masked
     sluicegate keys                                make a keys file for development
     sluicegate token --user u1                     mint a token for development
-    sluicegate audit --from … [--to …]             prove that what was acknowledged is there: audit_command.py
+    sluicegate audit --from … [--to …]             prove that what was acknowledged is there: audit/command.py
     sluicegate room show|set|pause|resume|close|open|undo <room>   the waiting room of a gateway that runs: room_command.py
 
 Exit codes: 0 stopped or done as asked, 1 stopped without finishing, or refused, 2 a setting, key, file or argument is wrong;
@@ -21,8 +21,9 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from gateway import audit_command, descriptors, identity, keys, logs, room_command
 from gateway import config as configuration
+from gateway import descriptors, identity, keys, logs, room_command
+from gateway.audit import command as audit_command
 from gateway.clock import SYSTEM
 from gateway.config import Config
 from gateway.disk import RealDisk

@@ -12,7 +12,7 @@ writes one slot.  Not decided here: how it is shown (ops/).
 
 A histogram is counters: one per bucket, one for +Inf, one for the sum in µs.
 Watermarks are those of the worker's spools (watermarks.py); of other machines the supervisor writes what it hears.
-Sheets are the audit's (sheets.py).
+Sheets are the audit's (audit/sheets.py).
 One writer per slot and 8-byte aligned stores: no lock.  A worker that is killed
 leaves its counters where they are and its successor goes on counting there, so
 no count is lost and none goes backwards; gauges say what *is*, so a successor
@@ -25,8 +25,8 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from typing import Final
 
+from gateway.audit.sheets import WORDS as SHEET_WORDS
 from gateway.metrics import BY_NAME, CATALOGUE
-from gateway.sheets import WORDS as SHEET_WORDS
 from gateway.watermarks import SPOOLS_MAX, Watermarks, words_of
 
 _WORD_BYTES: Final = 8

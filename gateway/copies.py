@@ -2,7 +2,7 @@
 
 Decided here: whether the spool is worth asking, and when an append that says nothing is
 given up.  Not decided here: which records are copied and what follows (core/lane.py), the
-disk (spool.py).  Nothing here waits: an append answers by a callback.
+disk (spool/disk_spool.py).  Nothing here waits: an append answers by a callback.
 
 When the disk fails:
 
@@ -26,7 +26,7 @@ from gateway.config import Deliver as Settings
 from gateway.core.event import Record
 from gateway.core.lane import Copy, Lane
 from gateway.errors import SpoolError
-from gateway.spool_store import Spool
+from gateway.spool.store import Spool
 
 _ASK_AGAIN_S: Final = 1.0
 _READ_BYTES: Final = 16_777_216  # of all lanes together: a backlog is read in as much memory, however long it is

@@ -53,8 +53,8 @@ from gateway.errors import BatchRefused, BrokerAway, ConfigError, PartitionFaile
 from gateway.kafka import Broker, Topic
 from gateway.kafka import key_hash as hash_of
 from gateway.lanes import Lanes
-from gateway.spool_store import Spool
-from gateway.strays import moved
+from gateway.spool.store import Spool
+from gateway.spool.strays import moved
 
 _TICK_S: Final = 0.05
 _TICKS_A_HEDGE: Final = 5  # how exactly hedge_ms is kept

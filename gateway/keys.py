@@ -15,7 +15,7 @@ for that; a secret that changes gives everybody new buckets, so a supervisor kee
 Receipts are signed with what follows from it: those given under another one are refused.
 `ops` is the operators' token, sent as it stands here: who has it opens and shuts the waiting room.
 Without it nobody may.  `spool` seals what waits on disk, newest first; a file without it leaves that to a key
-of the data directory's own (spool_key.py).
+of the data directory's own (spool/key.py).
 """
 
 import base64

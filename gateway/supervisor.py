@@ -31,7 +31,7 @@ from typing import Final
 from gateway import config as configuration
 from gateway import control, identity, keys, logs
 from gateway.acts import Audit
-from gateway.auditor import Auditor
+from gateway.audit.auditor import Auditor
 from gateway.board import Board
 from gateway.clock import SYSTEM
 from gateway.config import Config
@@ -53,7 +53,7 @@ from gateway.ops.server import OpsPort
 from gateway.pacer import Pacer
 from gateway.probes import Asker, KafkaProbe, RedisProbe
 from gateway.room import MARGIN, files_in, office, store_of
-from gateway.spool_key import secrets_of
+from gateway.spool.key import secrets_of
 
 WORKER: Final = ("-m", "gateway", "worker")  # and the number of its end of the control socket
 _BACKOFF_S: Final = (0.0, 0.5, 1.0, 2.0, 5.0)

@@ -1,7 +1,7 @@
 """How far each spool has come, in memory that all processes of a machine share.
 
 Decided here: how pairs are written so that who reads them meanwhile is told neither another spool's watermark nor that
-nothing is known of one.  Not decided here: what a watermark promises (spool_store.py), where this memory is (board.py).
+nothing is known of one.  Not decided here: what a watermark promises (spool/store.py), where this memory is (board.py).
 
     ┌ turn ┐┌ how many ┐┌ spool id │ watermark ┐┌ ... ┐┌ how many ┐┌ spool id │ watermark ┐┌ ... ┐      u64 each, one writer
             └────────────── table 0 ────────────────┘└────────────── table 1 ────────────────┘

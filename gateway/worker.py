@@ -23,7 +23,8 @@ from typing import Final, NamedTuple
 from gateway import control, logs, memory
 from gateway.accept import Front
 from gateway.admit import Admission
-from gateway.auditor import leave_lines
+from gateway.audit.auditor import leave_lines
+from gateway.audit.sheets import Sheets
 from gateway.board import Board, Slot
 from gateway.clock import SYSTEM, Clock, cpu_s
 from gateway.config import LAST_REQUEST_S, Config, Room
@@ -44,9 +45,8 @@ from gateway.listening import Listening
 from gateway.reply import Replies
 from gateway.room import WaitingRoom, files_in, office, store_of
 from gateway.room_store import RoomStore
-from gateway.sheets import Sheets
-from gateway.spool import DiskSpool
-from gateway.spool_gauges import SpoolGauges
+from gateway.spool.disk_spool import DiskSpool
+from gateway.spool.gauges import SpoolGauges
 from gateway.topicsfile import TopicsFile
 from gateway.whereabouts import Whereabouts
 from ratelimit.limiter import Limiter

@@ -27,7 +27,7 @@ from gateway.config import Spool as Settings
 from gateway.core import record as form
 from gateway.core.event import Record
 from gateway.errors import SpoolError
-from gateway.spool import DiskSpool
+from gateway.spool.disk_spool import DiskSpool
 from tests import frames
 from tests.fakes import FakeClock, VirtualLoop
 from tests.records import made

@@ -1,4 +1,4 @@
-"""gateway.spool_store.Spool in memory: the promise without the disk, for tests of whoever uses one.
+"""gateway.spool.store.Spool in memory: the promise without the disk, for tests of whoever uses one.
 
 It sits the exam of tests/contracts/test_spool.py, and has these switches:
 
@@ -23,7 +23,7 @@ from typing import NamedTuple
 from gateway.core.backlog import Lane
 from gateway.core.event import Record, bytes_max
 from gateway.errors import SpoolFailed, SpoolFull
-from gateway.spool_store import Reason
+from gateway.spool.store import Reason
 
 _IDS = count(1)
 
@@ -109,7 +109,7 @@ class MemorySpool:
         """Everything that waits, in order."""
         return [record for _, (_, record) in self._in_order()]
 
-    # What gateway.spool_store.Spool promises
+    # What gateway.spool.store.Spool promises
 
     async def open(self) -> None:
         if not self.recover():

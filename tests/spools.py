@@ -7,7 +7,7 @@ from typing import Final
 
 from gateway.config import Spool as Settings
 from gateway.core.event import Record
-from gateway.spool import DiskSpool
+from gateway.spool.disk_spool import DiskSpool
 from tests.fakes import FakeClock
 from tests.records import made
 from tests.simulated_disk import SimulatedDisk

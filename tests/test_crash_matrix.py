@@ -12,7 +12,7 @@ import pytest
 
 from gateway.core import record as form
 from gateway.core.part import Part
-from gateway.segments import Group, Recovered, Segments
+from gateway.spool.segments import Group, Recovered, Segments
 from tests import crash_matrix, simulated_disk
 from tests.fakes import VirtualLoop
 from tests.simulated_disk import SimulatedDisk

@@ -22,7 +22,7 @@ from gateway.ops.rooms import BODY_BYTES_MAX
 from gateway.ops.status import BOTTLENECKS
 from gateway.ops.stream import VIEWERS_MAX
 from gateway.room import MARGIN
-from gateway.spool_key import KEY_FILE
+from gateway.spool.key import KEY_FILE
 from tests.test_docs import rows
 
 PATH = ROOT / "docs/operations.md"

@@ -4,7 +4,7 @@ import pytest
 
 from gateway.board import Board
 from gateway.core.light import INDEX
-from gateway.spool_gauges import SpoolGauges
+from gateway.spool.gauges import SpoolGauges
 from gateway.watch import Load, Spooled, Totals, Watch, fills, load_of
 from tests.simulated_disk import SimulatedDisk
 from tests.spools import opened, some

@@ -1,7 +1,7 @@
 """What a worker acknowledged in a minute, in a few kilobytes: enough to name what is missing of it.
 
 Decided here: what is kept of an id, and the line that becomes of a minute.  Not decided here: where it is counted
-(sheets.py), who posts it (auditor.py), what is made of it (core/reckoning.py).
+(audit/sheets.py), who posts it (audit/auditor.py), what is made of it (core/reckoning.py).
 
     line    one part of one worker's minute of `received_us`; parts add up, a repeated part counts once
     cell    of 256: an id belongs to the one of its last two hex digits

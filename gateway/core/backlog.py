@@ -1,7 +1,7 @@
 """What of a spool waits for Kafka, and where it stands: an index of frames and marks, never a record.
 
 Decided here: what is to be replayed next, what is settled, and which segments are done with.  Not decided
-here: reading, writing and unlinking (segments.py, spool_replay.py).  Pure state; sequences are those of this process
+here: reading, writing and unlinking (spool/segments.py, spool/replay.py).  Pure state; sequences are those of this process
 (core/part.py).
 
 Lanes are replayed from about the same place, so of many segments few are in use: a few indexes are unpacked, those

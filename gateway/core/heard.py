@@ -1,7 +1,7 @@
 """What is known of a worker from its lines: how long it lived, in which minutes it was heard of, and which of its parts are not there.
 
-Decided here: which minutes a lost part may be of.  Not decided here: what stands in a line (audit.py), which minutes
-should have one (audit_command.py).
+Decided here: which minutes a lost part may be of.  Not decided here: what stands in a line (core/audit.py), which minutes
+should have one (audit/command.py).
 """
 
 from collections.abc import Iterator

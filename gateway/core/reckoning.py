@@ -1,7 +1,7 @@
 """What was acknowledged against what was found: how many of one minute of one worker are missing, and which.
 
 Decided here: what follows from a cell's count, xor and check and from the ids that were found of it.  Not decided
-here: what is counted (core/audit.py), where records are looked for (audit_command.py).
+here: what is counted (core/audit.py), where records are looked for (audit/command.py).
 
 A record may be found that nobody was answered for: its worker was killed, or its request was told `unknown`.  So
 found is not a part of acknowledged, nor the other way round, and both are taken apart cell by cell:
@@ -173,7 +173,7 @@ def _fours(ids: Sequence[int], xor: int) -> Iterator[tuple[int, ...]]:
 
 
 def _torn(left: Cell, ids: Sequence[int]) -> Iterator[_Told]:
-    """One found id is in the cell's xor, or the first half of it, and not in its tally (sheets.py says in which order they are written)."""
+    """One found id is in the cell's xor, or the first half of it, and not in its tally (audit/sheets.py says in which order they are written)."""
     for at, event_id in enumerate(ids):
         half = event_id & (1 << 64) - 1
         if left.ids == -1 and left.check == -check_of(event_id) and left.xor in (0, half):

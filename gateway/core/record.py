@@ -1,7 +1,7 @@
 """The bytes of the spool: a segment's header, its frames, what stands in them, and what a crash leaves of them.
 
 Decided here: the format, and which of a segment's bytes are good.  Not decided here: files, when they
-are synced (segments.py), what is done with a record (spool.py).  AES-GCM comes in; numbers are big-endian.
+are synced (spool/segments.py), what is done with a record (spool/disk_spool.py).  AES-GCM comes in; numbers are big-endian.
 
     segment  header, 64 bytes | frame | frame | …
     header   magic 8 | first sequence 8 | salt 16 | key id 4 | zeros 24 | crc 4 of all before

@@ -1,6 +1,6 @@
 """One exam for the spool on a disk, on a real and on a simulated one, and for the one in memory.
 
-What delivery relies on is examined here, on all three.  What only a disk can do wrong stands in tests/test_spool.py,
+What delivery relies on is examined here, on all three.  What only a disk can do wrong stands in tests/spool/test_disk_spool.py,
 what a crash leaves in tests/test_crash_matrix.py.
 """
 
@@ -18,8 +18,8 @@ from gateway.config import Spool as Settings
 from gateway.core.event import Record, bytes_max
 from gateway.disk import RealDisk
 from gateway.errors import SpoolFailed, SpoolFull
-from gateway.spool import DiskSpool
-from gateway.spool_store import Spool
+from gateway.spool.disk_spool import DiskSpool
+from gateway.spool.store import Spool
 from tests.fakes import FakeClock
 from tests.memory_spool import MemorySpool, Shelf
 from tests.records import made

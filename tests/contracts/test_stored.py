@@ -10,8 +10,8 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from devstack import Devstack
 from devstack import Topic as NewTopic
+from gateway.audit.stored import Log
 from gateway.errors import BrokerAway
-from gateway.stored import Log
 
 _names: Final = count(1)
 NOW_MS: Final = 1_769_519_405_000

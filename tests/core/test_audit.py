@@ -1,7 +1,6 @@
 """Cells and lines: what is kept of a minute does not depend on order, and a line that was changed proves nothing."""
 
 import base64
-from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -11,30 +10,9 @@ from hypothesis import strategies as st
 
 from gateway.core import audit
 from gateway.core.audit import Cell, Line
-from gateway.core.event import uuid8
+from tests.minutes import event_id, line
 
 numbers = st.lists(st.integers(0, 10_000), max_size=200)
-
-
-def event_id(n: int) -> int:
-    """One as events have it."""
-    return audit.id_of(uuid8(blake2b(str(n).encode(), digest_size=16).digest()))
-
-
-def line(ids: list[int], **changed: Any) -> Line:
-    cells = audit.cells_of(ids)
-    said = Line(
-        worker="3fa94c21",
-        minute="2026-12-18T06:00Z",
-        part=1,
-        since="2026-12-18T05:59Z",
-        acknowledged=len(ids),
-        hash=f"{audit.hash_of(cells):032x}",
-        machine="gw-1",
-        home="0123456789abcdef",
-        cells=audit.packed(cells),
-    )
-    return msgspec.structs.replace(said, **changed)
 
 
 @given(numbers, st.randoms(use_true_random=False))

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.core.heard import Heard
-from tests.core.test_audit import line
+from tests.minutes import line
 
 
 def heard(*parts: tuple[int, int]) -> Heard:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gateway.core import audit
 from gateway.core.audit import Cell
 from gateway.core.reckoning import Judged, Place, judge, together
-from tests.core.test_audit import event_id
+from tests.minutes import event_id
 
 KAFKA, SPOOL, REJECTED = Place.KAFKA, Place.SPOOL, Place.REJECTED
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gateway.core import record as form
 from gateway.core.event import Record
 from gateway.core.record import BadFrameError, Gap, Segment
-from gateway.segments import Cipher
+from gateway.spool.segments import Cipher
 from tests import frames
 from tests.frames import Found
 from tests.records import made

@@ -16,9 +16,9 @@ from gateway.core.event import Record
 from gateway.core.lane import Copy, Delivery, Lane, ranges
 from gateway.core.receipt import Outcome
 from gateway.deliver import Deliverer
-from gateway.segments import Group, Recovered, Segments
-from gateway.spool import DiskSpool
-from gateway.spool_commits import Commits
+from gateway.spool.commits import Commits
+from gateway.spool.disk_spool import DiskSpool
+from gateway.spool.segments import Group, Recovered, Segments
 from tests.system.judgement import Kind
 from tests.system.real_machine import LifeDisk
 

@@ -30,7 +30,7 @@ from gateway.core.payload import Sample
 from gateway.core.receipt import Line, receipt
 from gateway.deliver import Deliverer
 from gateway.kafka import Topic
-from gateway.spool import DiskSpool
+from gateway.spool.disk_spool import DiskSpool
 from loadtests.recording import NO_ANSWER
 from tests.fakes import FakeBroker, VirtualLoop, new_slot
 from tests.records import Stored

@@ -11,8 +11,8 @@ from gateway import keys
 from gateway.clock import SYSTEM
 from gateway.config import Spool as Settings
 from gateway.disk import RealDisk
-from gateway.spool import DiskSpool
-from gateway.spool_key import secrets_of
+from gateway.spool.disk_spool import DiskSpool
+from gateway.spool.key import secrets_of
 from tests.system.gateway import Gateway
 from tests.system.history import Found, waiting
 

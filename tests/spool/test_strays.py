@@ -1,0 +1,43 @@
+"""What waits for a partition that is gone does not wait for ever."""
+
+import pytest
+
+from gateway.errors import SpoolFull
+from gateway.kafka import key_hash
+from gateway.spool.strays import moved
+from tests.fakes import in_virtual_time
+from tests.memory_spool import MemorySpool
+from tests.records import made
+
+
+async def filled() -> MemorySpool:
+    spool = MemorySpool()
+    await spool.open()
+    for n in range(12):
+        await spool.append("syncs.v1", n % 3, [made(f"{n}", b"u%d" % (n % 5), b"{}")])
+    await spool.append("others", 9, [made("other")])
+    return spool
+
+
+@in_virtual_time
+async def test_each_goes_where_its_key_belongs_now_and_keeps_its_order() -> None:
+    spool = await filled()
+    assert await moved(spool, {"syncs.v1": 2, "signups.v1": 1}) == 4
+    assert spool.waiting().keys() == {("syncs.v1", 0), ("syncs.v1", 1), ("others", 9)}
+    strays = {f"{n}" for n in range(2, 12, 3)}
+    for partition in (0, 1):
+        found = [record for _, record in await spool.read("syncs.v1", partition, 1 << 20) if record.event_id in strays]
+        assert all(key_hash(record.key) % 2 == partition for record in found)
+        assert [int(record.event_id) for record in found] == sorted(int(record.event_id) for record in found)
+        strays -= {record.event_id for record in found}
+    assert strays == set()
+    assert await moved(spool, {"syncs.v1": 2}) == 0
+
+
+@in_virtual_time
+async def test_a_spool_that_takes_no_more_keeps_them_where_they_are() -> None:
+    spool = await filled()
+    spool.records_max = 0
+    with pytest.raises(SpoolFull):
+        await moved(spool, {"syncs.v1": 2})
+    assert spool.waiting()["syncs.v1", 2] == 4
