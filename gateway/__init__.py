@@ -50,7 +50,7 @@ The import rule (tests/test_architecture.py holds it):
     __main__ → supervisor, worker → accept → browser → rooms → body, admit, check, deliver, room → core → stdlib, msgspec
     leaves anyone may use, which import none but each other: errors, clock, metrics, logs
     one library, one door:  aiohttp in accept, body, connection, listening, parser, reply, supervisor and ops/;
-    the Kafka client in kafka, lag and probes; prometheus_client in ops/; PyJWT in identity.
+    the Kafka client in kafka, lag, probes and audit/stored; prometheus_client in ops/; PyJWT in identity.
     Quotas are decided in ratelimit/, a library that knows nothing of the gateway; Redis is behind it.
     Only config reads the environment, only clock reads the clock.
 
@@ -67,7 +67,6 @@ Glossary
     outcome   durable | spooled | refused (by Kafka, for good) | withdrawn | unknown | limited | shed
     refusal   an answer that is not 2xx: a problem with a code, never a bare status
     board     the counters all processes share (an inherited memfd)
-    sheet     what one worker acknowledged in one minute, on the board; a line is what is posted of it
     light     one dependency's state for an operator: green, amber, red or grey
     policy    token buckets that pass a request all or none; shadow: measured and never enforced
     place     a number in the line, given once; a ticket says it, a pass says that it may sign up
