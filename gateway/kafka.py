@@ -14,6 +14,7 @@ them a shared one again: what one partition refuses harms no neighbour.
 import asyncio
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Final, NamedTuple, Protocol
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -249,9 +250,10 @@ class Kafka:
         producer._closed = True  # noqa: SLF001
         accumulator = producer._message_accumulator  # noqa: SLF001
         accumulator.fail_all(kafka_errors.ProducerClosed())
-        for queued in accumulator._batches.values():  # noqa: SLF001
-            for batch in queued:
-                batch._drain_waiter.exception()  # noqa: SLF001 - looked at, so that asyncio does not report it as forgotten
+        for batch in chain(*accumulator._batches.values(), accumulator._pending_batches):  # noqa: SLF001
+            # Both looked at, so that asyncio does not report as forgotten what nobody waits for: who did may have been cancelled.
+            batch.future.exception()
+            batch._drain_waiter.exception()  # noqa: SLF001
         task = asyncio.get_running_loop().create_task(_close_sockets(producer))
         self._teardowns.add(task)
         task.add_done_callback(self._teardowns.discard)

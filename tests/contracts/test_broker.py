@@ -6,7 +6,7 @@ something about the real one.  What only the real one can do wrong stands at the
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from itertools import count
 from typing import Any, Final, NamedTuple
 
@@ -292,7 +292,14 @@ async def test_the_first_send_of_a_producer_ends_with_its_discard_too(own_stack:
     assert [type(one.exception()) for one in done] == [BrokerAway]
 
 
-async def test_a_discard_leaves_no_error_forgotten(own_stack: Devstack, closing: list[Callable[[], Awaitable[None]]]) -> None:
+async def cancelled(sends: Iterable["asyncio.Future[int]"]) -> None:
+    for send in sends:
+        send.cancel()
+    await asyncio.wait(sends)
+
+
+@pytest.mark.parametrize("who_waits", ["cancelled", "told"])
+async def test_a_discard_leaves_no_error_forgotten(own_stack: Devstack, closing: list[Callable[[], Awaitable[None]]], who_waits: str) -> None:
     real = kafka(own_stack.kafka.bootstrap, "frozen")
     closing.extend((own_stack.kafka.resume, real.close))
     await real.connect()
@@ -305,6 +312,8 @@ async def test_a_discard_leaves_no_error_forgotten(own_stack: Devstack, closing:
     complaints: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context["message"]))
     try:
+        if who_waits == "cancelled":
+            await cancelled(sends)
         real.discard()
         await asyncio.gather(*sends, return_exceptions=True)
         await real.close()
