@@ -40,8 +40,8 @@ async def holding_its_breath(kafka: Server) -> AsyncIterator[None]:
 
     async def hold() -> None:
         while True:
-            await kafka.pause()
             try:
+                await kafka.pause()  # cancelled in the middle of it, Kafka stands still as well
                 await asyncio.sleep(0.1)
             finally:
                 await kafka.resume()

@@ -54,26 +54,34 @@ class Outages:
 
     @contextlib.asynccontextmanager
     async def going_on(self) -> AsyncIterator[None]:
-        breaking = asyncio.create_task(self._run())
+        is_over = asyncio.Event()
+        breaking = asyncio.create_task(self._run(is_over))
         try:
             yield
         finally:
-            breaking.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await breaking
+            is_over.set()
+            await breaking
 
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(self._dice.uniform(1.0, 3.0))
+    async def _run(self, is_over: asyncio.Event) -> None:
+        """Not to be cancelled: half started anew, Kafka would stay away."""
+        while not await _within(self._dice.uniform(1.0, 3.0), is_over):
             is_killed = self._dice.random() < _KILLED_SHARE
             self.had["killed" if is_killed else "frozen"] += 1
             self.is_on = True
             try:
                 await (self._kafka.kill() if is_killed else self._kafka.pause())
-                await asyncio.sleep(self._dice.uniform(2.0, 6.0))
+                await _within(self._dice.uniform(2.0, 6.0), is_over)
             finally:
                 await (self._kafka.restart() if is_killed else self._kafka.resume())
                 self.is_on = False
+
+
+async def _within(seconds: float, event: asyncio.Event) -> bool:
+    """Wait so long, or until it has come; whether it has."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()
 
 
 class Tortured(NamedTuple):
