@@ -5,7 +5,8 @@ decided here: the order of writes and syncs (segments.py), and what is refused f
 
     append ─▶ pending ─commit─▶ one write, one fdatasync ─▶ the books ─▶ the future: its sequences
 
-One commit is in progress at a time; all that is appended meanwhile is in the next.
+One commit is in progress at a time; all that is appended meanwhile is in the next, and so is what follows at once from
+its answers.
 
 A write or sync that fails fails all that waited for it, is never tried again, and ends its segment: what was synced
 in it before stays good.  From then on `append` raises; once a second a new segment is tried, and when that is durable
@@ -200,6 +201,7 @@ class Commits:
     async def _commit_all(self) -> None:
         while (self._pending or self._wants_roll) and not self._is_failed:
             await self._commit(self._taken())
+            await asyncio.sleep(0)  # a lane that has just heard of its append makes the next one: it shares the next sync
 
     def _taken(self) -> list[_Append]:
         """What goes into the next commit: from the front, at least one where there is any."""

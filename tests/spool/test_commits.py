@@ -34,6 +34,28 @@ async def test_what_is_appended_at_once_shares_one_sync() -> None:
     assert sorted(one.start for one in answers) == list(range(30))
 
 
+class SlowDisk(SimulatedDisk):
+    """Each trip to it takes a while."""
+
+    async def run(self, work: Callable[[], T]) -> T:
+        await asyncio.sleep(0.01)
+        return work()
+
+
+@in_virtual_time
+async def test_who_appends_again_when_answered_shares_the_next_sync() -> None:
+    disk = SlowDisk()
+    spool = await opened(disk)
+    before = syncs(disk)
+    again: list[asyncio.Future[range]] = []
+    first = spool.append("syncs", 0, some(0, 1))
+    first.add_done_callback(lambda _: again.append(spool.append("syncs", 0, some(1, 1))))
+    await asyncio.sleep(0.005)  # its commit has begun: what comes now is in the next
+    await asyncio.gather(first, spool.append("syncs", 1, some(2, 1)))
+    await again[0]
+    assert syncs(disk) - before == 2
+
+
 @in_virtual_time
 async def test_large_appends_are_several_frames_and_one_range() -> None:
     disk = SimulatedDisk()
