@@ -124,7 +124,7 @@ async def test_what_waits_in_the_spool_is_not_missing_and_is_found_when_it_was_r
             assert waiting.counts["still in spool"] >= 200
             assert waiting.counts["found"] + waiting.counts["still in spool"] == waiting.counts["acknowledged"] >= len(ledger.by(202))
             await gateway.start()
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(90):
                 while (beside := await audit(gateway, began)).counts.get("still in spool"):
                     assert (beside.code, beside.counts["acknowledged"]) == (0, waiting.counts["acknowledged"])
             assert (beside.code, beside.counts["found"]) == (0, waiting.counts["acknowledged"])
