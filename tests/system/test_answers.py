@@ -223,13 +223,17 @@ async def test_too_many_connections_and_overloaded(stack: Devstack, fresh_topics
 async def test_overloaded_by_bytes_before_the_body_comes(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
     """Two requests announce more than may be in flight: the second is refused while the first one's body is awaited."""
     deliver = await fresh_topics() | {"in_flight_bytes_max": 300_000}
-    async with running(directory, stack.kafka.bootstrap, deliver=deliver, process={"workers": 1}) as gateway:
+    async with running(directory, stack.kafka.bootstrap, deliver=deliver, process={"workers": 1}, http={"body_grace_s": 4}) as gateway:
         head = request("POST", "/v1/syncs", b"", "Content-Length: 200000", token=gateway.token("u1"))
-        first = asyncio.create_task(exchange(gateway.public_address, head, answers=1))
-        await asyncio.sleep(0.2)
-        second = await exchange(gateway.public_address, head, answers=1)
+        reader, writer = await asyncio.open_connection(*gateway.public_address)
+        writer.write(request("POST", "/v1/syncs", b"", "Content-Length: 200000", "Expect: 100-continue", token=gateway.token("u1")))
+        async with asyncio.timeout(20):
+            await reader.readuntil(b"100 Continue\r\n\r\n")  # it has been let in
+            second = await exchange(gateway.public_address, head, answers=1)
+            [first] = parse(await reader.read())
+        writer.close()
         refused(second.only, "overloaded")
-        refused((await first).only, "request-timeout")
+        refused(first, "request-timeout")
         # What was reserved has been given back.
         third = await exchange(gateway.public_address, head + b"x" * 200_000, answers=1)
         refused(third.only, "invalid-json")

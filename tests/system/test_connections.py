@@ -153,7 +153,7 @@ async def test_who_reads_late_but_reads_gets_every_answer(gateway: Gateway) -> N
     received = bytearray()
     while received.count(b"HTTP/1.1 200") < count:
         if len(received) < 8_000_000:
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.2)
         received += await reader.readexactly(1_000_000) if len(received) < 8_000_000 else await reader.read(1_000_000)
     writer.transport.abort()
 

@@ -630,7 +630,7 @@ async def test_connections_are_capped_in_all_and_per_address(stack: Devstack, fr
 
         async def stands(connections: int) -> None:
             """Until it counts so many: a close takes a moment to arrive."""
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 while (await gateway.metrics())['sluicegate_connections{worker="0"}'] != connections:
                     await asyncio.sleep(0.02)
 

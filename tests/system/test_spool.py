@@ -34,7 +34,7 @@ async def test_a_broker_that_is_paused_costs_nobody_a_sync(breakable: Devstack, 
     topics = await topics_of(breakable)
     async with running(directory, breakable.kafka.bootstrap, deliver={**topics, **QUICK}) as gateway:
         async with load(gateway, phones=24) as ledger:
-            await accepted(ledger, within_s=10)
+            await accepted(ledger, within_s=30)
             await breakable.kafka.pause()
             try:
                 await until_light(gateway, "red", within_s=30)
@@ -42,7 +42,7 @@ async def test_a_broker_that_is_paused_costs_nobody_a_sync(breakable: Devstack, 
             finally:
                 await breakable.kafka.resume()
             await until_light(gateway, "green", within_s=30)
-            await accepted(ledger, within_s=10)
+            await accepted(ledger, within_s=30)
         assert set(ledger.tally()) == {(202, "")}
         await drained(gateway)
         now = await gateway.metrics()
@@ -58,7 +58,7 @@ async def test_everything_killed_while_kafka_is_away_loses_nothing(breakable: De
     ledger = Ledger()
     async with running(directory, breakable.kafka.bootstrap, deliver={**topics, **QUICK}) as gateway:
         async with load(gateway, phones=6) as before:
-            await accepted(before, within_s=10)
+            await accepted(before, within_s=30)
         await breakable.kafka.kill()
         try:
             async with load(gateway, phones=12, prefix="v") as during:
@@ -70,7 +70,7 @@ async def test_everything_killed_while_kafka_is_away_loses_nothing(breakable: De
             await ended(pids)
             await gateway.start()
             async with load(gateway, phones=6, prefix="w") as after:
-                await accepted(after, within_s=10)
+                await accepted(after, within_s=30)
         finally:
             await breakable.kafka.start()
         assert set(after.tally()) == {(202, "")}
@@ -88,7 +88,7 @@ async def test_ten_thousand_in_flight_at_the_end_are_delivered_by_the_next_start
     deliver = {**topics, "timeout_ms": 9000, "hedge_ms": 8000}
     async with running(directory, breakable.kafka.bootstrap, deliver=deliver) as gateway:
         async with load(gateway, phones=6) as first:
-            await accepted(first, within_s=10)
+            await accepted(first, within_s=30)
         await breakable.kafka.pause()
         try:
             async with session() as phones:
@@ -131,7 +131,7 @@ async def test_fewer_workers_adopt_what_more_have_left(breakable: Devstack, dire
     settings = {"deliver": {**topics, **QUICK}}
     async with running(directory, breakable.kafka.bootstrap, **settings, process=_workers(directory, 3)) as gateway:
         async with load(gateway, phones=6) as ledger:
-            await accepted(ledger, within_s=10)
+            await accepted(ledger, within_s=30)
         await breakable.kafka.kill()
         try:
             async with load(gateway, phones=24, prefix="v", keeps=False) as during:
