@@ -43,7 +43,7 @@ async def test_load_on_bare_aiohttp_is_answered_and_counted(tmp_path: Path) -> N
     generator = load.OwnProcess()
     try:
         await servers.probe(server, REQUESTS[0])
-        job = Job(port=server.port, traffic=str(tmp_path / "traffic"), connections=4, seconds=0.2)
+        job = Job(port=server.port, traffic=str(tmp_path / "traffic"), connections=4, seconds=1.0)
         answered = await generator.run(job)
         again = await generator.run(job)
     finally:

@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaConnectionError
 from devstack import Devstack
 from gateway.clock import SYSTEM
 from gateway.core.light import INDEX
-from gateway.probes import KafkaProbe, Probe, RedisProbe
+from gateway.probes import Found, KafkaProbe, Probe, RedisProbe
 from tests.fakes import in_virtual_time
 
 BACK_S = 60.0
@@ -24,16 +24,16 @@ async def own(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Devstac
         yield running
 
 
-async def until(probe: Probe, reason: str) -> None:
+async def until(probe: Probe, reason: str) -> Found:
     async with asyncio.timeout(BACK_S):
-        while (await probe.ask()).reason != reason:
+        while (found := await probe.ask()).reason != reason:
             await asyncio.sleep(0.05)
+    return found
 
 
 async def test_kafka(own: Devstack) -> None:
     probe = KafkaProbe(own.kafka.bootstrap, SYSTEM)
-    await until(probe, "ok")
-    assert 0 < (await probe.ask()).took_s < BACK_S
+    assert 0 < (await until(probe, "ok")).took_s < BACK_S
     await own.kafka.pause()
     found = await probe.ask()
     assert (found.reason, math.isnan(found.took_s)) == ("kafka-silent", True)

@@ -189,11 +189,11 @@ async def test_a_server_busy_with_another_script_is_away(own: Own) -> None:
 
 
 async def test_a_frozen_server_is_given_up_and_its_late_answer_reaches_nobody(own: Own) -> None:
-    store = RedisStore(own.url, give_up_s=0.1)
+    store = RedisStore(own.url, give_up_s=1.0)  # which on a busy machine is enough for who is not frozen
     late, next_one = ask(tokens=7), ask(tokens=3)
     await store.decide([next_one])
     await own.server.pause()
-    with pytest.raises(StoreAway, match=r"no answer from Redis for 0\.1 s"):
+    with pytest.raises(StoreAway, match="no answer from Redis for 1 s"):
         await store.decide([late])
     await own.server.resume()
     [decision] = await own.store.decide([next_one])

@@ -7,7 +7,7 @@ import signal
 import socket
 import statistics
 from collections.abc import AsyncIterator, Awaitable, Callable
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Final
 
@@ -66,15 +66,25 @@ async def until_started(series: list[dict[str, float]], starts: int) -> None:
     await until(lambda: all(series[-1][f'sluicegate_worker_state{{worker="{n}"}}'] == 2 for n in (0, 1)), 20, "both serve")
 
 
+async def until_idle(gateway: Gateway) -> dict[str, float]:
+    """Wait until nothing is in flight and the light is green: gauges are posted with heartbeats, two a second."""
+    async with asyncio.timeout(20):
+        while True:
+            now = await gateway.metrics()
+            if all((now[f'sluicegate_in_flight_bytes{{worker="{n}"}}'], now[f'sluicegate_kafka_light{{worker="{n}"}}']) == (0, 1) for n in (0, 1)):
+                return now
+            await asyncio.sleep(0.1)
+
+
 async def test_a_killed_worker_loses_nothing_acked_and_no_count(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
     topics = await fresh_topics()
     async with running(directory, stack.kafka.bootstrap, deliver=topics) as gateway:
         async with scraping(gateway) as series, load(gateway, phones=16, pause_s=0.002) as ledger:
             for kill in range(5):
-                await accepted(ledger, within_s=10)
+                await accepted(ledger, within_s=30)
                 os.kill(sorted(gateway.worker_pids())[kill % 2], signal.SIGKILL)
                 await until_started(series, 2 + kill + 1)
-            await accepted(ledger, within_s=10)
+            await accepted(ledger, within_s=30)
         for before, after in pairwise(series):
             fallen = {name for name, value in after.items() if name.partition("{")[0].endswith(_COUNTS) and value < before[name]}
             assert not fallen
@@ -83,14 +93,11 @@ async def test_a_killed_worker_loses_nothing_acked_and_no_count(stack: Devstack,
         # Who was being served by the killed one is cut off; nobody is turned away.
         assert {status for status, _ in told} <= {202, 0}
         assert not {code for _, code in told} & {"ConnectionRefusedError", "TimeoutError"}
-        await asyncio.sleep(1.2)  # two heartbeats: gauges are posted with them
-        now = await gateway.metrics()
+        now = await until_idle(gateway)
         assert now["sluicegate_worker_starts_total{}"] == 2 + 5
         assert now['sluicegate_requests_total{route="syncs",status="202"}'] >= len(ledger.by(202))
         for n in ("0", "1"):
-            assert now[f'sluicegate_in_flight_bytes{{worker="{n}"}}'] == 0
             assert 0 <= now[f'sluicegate_connections{{worker="{n}"}}'] <= 1
-            assert now[f'sluicegate_kafka_light{{worker="{n}"}}'] == 1
     await ledger.reconcile(stack.kafka.bootstrap, topics["syncs_topic"])
 
 
@@ -107,23 +114,25 @@ async def test_a_paused_broker_is_refused_fast_and_comes_back_by_itself(breakabl
     topics = await topics_of(breakable)
     async with running(directory, breakable.kafka.bootstrap, deliver={**topics, **QUICK}, spool=NO_SPOOL) as gateway:
         clock = asyncio.get_running_loop().time
-        async with load(gateway, phones=24) as ledger:
-            await accepted(ledger, within_s=10)
-            assert (await light(gateway))["colour"] == "green"
+        # So few that none is refused for an event loop that a busy machine holds up: that is another answer (core/overload.py).
+        async with load(gateway, phones=15) as ledger:
+            await accepted(ledger, within_s=30)
+            await until_light(gateway, "green", within_s=30)
             rss_before = rss_bytes(gateway.worker_pids())
             await breakable.kafka.pause()
             try:
                 paused_s = clock()
-                shown = [await until_light(gateway, "amber", "red", within_s=10), await until_light(gateway, "red", within_s=10)]
-                await asyncio.sleep(paused_s + 12 - clock())
+                shown = [await until_light(gateway, "amber", "red", within_s=30), await until_light(gateway, "red", within_s=30)]
+                await asyncio.sleep(max(paused_s + 12 - clock(), 0))
                 rss_growth = rss_bytes(gateway.worker_pids()) - rss_before
             finally:
                 await breakable.kafka.resume()
-            resumed_s = clock()
             recovery_s = await accepted(ledger, within_s=30)
             await until_light(gateway, "green", within_s=30)
-            await asyncio.sleep(1)
-        stalled = [line for line in ledger.lines if paused_s + 5 < line.sent_s < resumed_s]
+            # Recovered means recovered: nobody is refused any more.
+            await until(lambda: {line.status for line in ledger.lines[-100:]} == {202}, 30, "all are accepted")
+        # Who was sent last before it went on may have met it on.
+        stalled = [line for line in ledger.lines if paused_s + 5 < line.sent_s < paused_s + 11]
         refusal_s = statistics.median(line.took_s for line in stalled)
         print(f"paused: {dict(ledger.tally())}, lights {[s['reason'] for s in shown]}, refused in {refusal_s * 1000:.1f} ms (median)")
         print(f"paused: RSS {rss_growth / 1e3:+.0f} kB, first 202 after resume {recovery_s:.2f} s")
@@ -132,8 +141,6 @@ async def test_a_paused_broker_is_refused_fast_and_comes_back_by_itself(breakabl
         assert refusal_s < QUICK["timeout_ms"] / 1000 / 4
         assert max(line.took_s for line in ledger.lines) < QUICK["timeout_ms"] / 1000 * 2.5
         assert rss_growth < 100_000_000
-        # Recovered means recovered: the last second was all 202.
-        assert {line.status for line in ledger.since(clock() - 0.5)} == {202}
     await ledger.reconcile(breakable.kafka.bootstrap, topics["syncs_topic"])
 
 
@@ -143,14 +150,14 @@ async def test_a_broker_that_pauses_before_the_first_event_is_no_end(breakable: 
     async with running(directory, breakable.kafka.bootstrap, deliver={**topics, **QUICK}, spool=NO_SPOOL) as gateway:
         for name in topics.values():
             await breakable.create_topic(Topic(name))
-        await until_light(gateway, "green", within_s=10)
+        await until_light(gateway, "green", within_s=30)
         await breakable.kafka.pause()
         try:
             async with load(gateway, phones=12) as ledger:
-                await until_light(gateway, "red", within_s=10)
+                await until_light(gateway, "red", within_s=30)
         finally:
             await breakable.kafka.resume()
-        await until_light(gateway, "green", within_s=10)
+        await until_light(gateway, "green", within_s=30)
         async with load(gateway, phones=12, prefix="v") as later:
             everybody = {f"v{n}" for n in range(12)}  # of every partition, not only some
             await until(lambda: everybody == {line.event[0] for line in later.by(202)}, 30, "a 202 for each")
@@ -167,10 +174,12 @@ async def test_a_killed_broker_returns_with_all_that_was_acked(breakable: Devsta
     topics = await topics_of(breakable)
     async with running(directory, breakable.kafka.bootstrap, deliver={**topics, **QUICK}, spool=NO_SPOOL) as gateway:
         async with load(gateway, phones=6, pause_s=0.1) as ledger:
-            await until(lambda: len(ledger.by(202)) > 50, 10, "some load")
+            await until(lambda: len(ledger.by(202)) > 50, 30, "some load")
             await breakable.kafka.kill()
-            reason = await until_light(gateway, "red", within_s=10)
-            await breakable.kafka.start()
+            try:
+                reason = await until_light(gateway, "red", within_s=30)
+            finally:
+                await breakable.kafka.start()
             recovery_s = await accepted(ledger, within_s=30)
             await until_light(gateway, "green", within_s=30)
         print(f"killed: {dict(ledger.tally())}, light {reason['reason']}, first 202 {recovery_s:.2f} s after the broker answered")
@@ -195,7 +204,7 @@ async def test_a_broker_away_at_start_is_a_red_light_and_no_more(breakable: Devs
                 async with asyncio.timeout(30):
                     while (await phone.send()).status != 202:
                         await asyncio.sleep(0.05)
-            await until_light(gateway, "green", within_s=10)
+            await until_light(gateway, "green", within_s=30)
     finally:
         if not is_up(breakable):
             await breakable.kafka.start()
@@ -221,7 +230,7 @@ async def big_among_small(gateway: Gateway, bootstrap: str, topic: str) -> None:
     samples = [sample(seq) for seq in range(1, 10)]
     samples[4] |= BIG
     async with load(gateway, phones=6, prefix="n") as others, session() as phones:
-        await accepted(others, within_s=10)
+        await accepted(others, within_s=30)
         for _ in range(100):
             answer = await phones.post(f"{gateway.public}/v1/syncs", headers=gateway.headers("user-1"), json=sync(*samples))
             told = await answer.json()
@@ -229,7 +238,7 @@ async def big_among_small(gateway: Gateway, bootstrap: str, topic: str) -> None:
                 break
             assert answer.status in (202, 503), told
             await asyncio.sleep(0.05)  # sooner than Retry-After asks: a test is no phone
-        await accepted(others, within_s=10)
+        await accepted(others, within_s=30)
     assert [(entry["index"], entry["status"], entry["code"]) for entry in told["results"]] == [(4, "invalid", "refused-by-kafka")]
     assert (told["accepted"], told["ack_through"]) == (8, 9)
     print("big among small:", dict(others.tally()))
@@ -274,17 +283,17 @@ async def test_a_limit_known_at_start_costs_no_producer(stack: Devstack, fresh_t
 async def test_topics_missing_at_start_are_a_red_light_until_they_come(stack: Devstack, directory: Path) -> None:
     topics = {"syncs_topic": "late.syncs", "signups_topic": "late.signups"}
     async with running(directory, stack.kafka.bootstrap, deliver=topics) as gateway, session() as phones:
-        assert (await until_light(gateway, "red", within_s=5))["reason"] == "topic-missing"
+        assert (await until_light(gateway, "red", within_s=30))["reason"] == "topic-missing"
         phone = Phone(gateway, phones, Ledger(), "u1")
         refused = await phone.send()
         assert (refused.status, refused.code, refused.problem["outcome"]) == (503, "not-durable", "none")
         await stack.create_topic(Topic(topics["syncs_topic"]))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while (await phone.send()).status != 202:
                 await asyncio.sleep(0.05)
         assert (await light(gateway))["reason"] == "topic-missing"  # the other one still is
         await stack.create_topic(Topic(topics["signups_topic"]))
-        await until_light(gateway, "green", within_s=10)
+        await until_light(gateway, "green", within_s=30)
 
 
 async def test_a_single_copy_stops_the_start_unless_allowed(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
@@ -314,9 +323,11 @@ async def test_a_topic_deleted_under_load_harms_no_other(stack: Devstack, direct
             assert await sign_up(0) == (202, "")
             async with admin_of(stack.kafka.bootstrap) as admin:
                 await admin.delete_topics([topics["signups_topic"]])
-            for n in range(1, 6):
+            async with asyncio.timeout(30):  # Kafka says that it is deleted, and takes some more until it is
+                await anext(n for n in count(1) if await sign_up(n) != (202, ""))
+            for n in range(1_000, 1_005):
                 assert await sign_up(n) == (503, "not-durable")
-                await accepted(ledger, within_s=10)
+                await accepted(ledger, within_s=30)
             await asyncio.sleep(2)
         now = await gateway.metrics()
         print(f"deleted topic: syncs {dict(ledger.tally())}, rebuilds {now['sluicegate_kafka_rebuilds_total{}']}")
@@ -330,7 +341,9 @@ async def test_a_topic_that_refuses_everything_harms_no_other(stack: Devstack, d
     topics = {"syncs_topic": "calm.syncs", "signups_topic": "strict.signups"}
     await stack.create_topic(Topic(topics["syncs_topic"]))
     await stack.create_topic(Topic(topics["signups_topic"], config={"message.timestamp.before.max.ms": "0"}))
-    async with running(directory, stack.kafka.bootstrap, deliver={**topics, **QUICK}, spool=NO_SPOOL) as gateway, session() as phones:
+    # A busy machine's Kafka may be silent for half a second, and then syncs are refused for that.
+    deliver = {**topics, **QUICK, "timeout_ms": 5000, "stall_ms": 4000}
+    async with running(directory, stack.kafka.bootstrap, deliver=deliver, spool=NO_SPOOL) as gateway, session() as phones:
 
         async def sign_up(n: int) -> int:
             async with phones.post(f"{gateway.public}/v1/signups", json=signup(f"0190a6f0-0000-7000-8000-{n:012}")) as answer:
@@ -338,7 +351,7 @@ async def test_a_topic_that_refuses_everything_harms_no_other(stack: Devstack, d
 
         async with load(gateway, phones=6) as ledger:
             assert set(await asyncio.gather(*(sign_up(n) for n in range(8)))) == {503}
-            await until(lambda: len(ledger.by(202)) > 200, within_s=20, what="200 syncs")
+            await until(lambda: len(ledger.by(202)) > 200, within_s=60, what="200 syncs")
         now = await gateway.metrics()
         lost = now['sluicegate_kafka_batches_total{result="lost"}']
         print(f"strict topic: syncs {dict(ledger.tally())}, lost batches {lost}")

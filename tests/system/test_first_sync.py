@@ -15,7 +15,7 @@ from tests.system.gateway import ROOT, header, records, running, sample, signup,
 
 Topics = Callable[..., Awaitable[dict[str, str]]]
 
-# On a busy machine Kafka may take longer than 250 ms, and then the spool answers.
+# On a busy machine Kafka may take longer than 250 ms, and then the spool answers, and sends a second copy of each record.
 PATIENT: Final = {"hedge_ms": 4000}
 
 
@@ -59,7 +59,7 @@ async def test_a_signup_becomes_a_record_keyed_by_its_signup(stack: Devstack, fr
 
 async def test_the_same_request_five_times_carries_one_event_id(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
     topics = await fresh_topics()
-    async with running(directory, stack.kafka.bootstrap, deliver=topics) as gateway, aiohttp.ClientSession() as phone:
+    async with running(directory, stack.kafka.bootstrap, deliver={**topics, **PATIENT}) as gateway, aiohttp.ClientSession() as phone:
         for _ in range(5):
             answer = await phone.post(f"{gateway.public}/v1/syncs", headers=gateway.headers("u1"), json=sync(sample(1), sample(2)))
             assert answer.status == 202
@@ -90,7 +90,7 @@ async def test_twenty_bad_samples_of_two_hundred_leave_180(stack: Devstack, fres
     for n in range(20):
         fields, _ = BAD[n % len(BAD)]
         samples[n * 7] |= fields
-    async with running(directory, stack.kafka.bootstrap, deliver=topics) as gateway, aiohttp.ClientSession() as phone:
+    async with running(directory, stack.kafka.bootstrap, deliver={**topics, **PATIENT}) as gateway, aiohttp.ClientSession() as phone:
         answer = await phone.post(f"{gateway.public}/v1/syncs", headers=gateway.headers("u1"), json=sync(*samples))
         assert answer.status == 202, await answer.text()
         told = await answer.json()

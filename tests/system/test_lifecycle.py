@@ -69,20 +69,22 @@ async def finish(begun: tuple[asyncio.StreamReader, asyncio.StreamWriter, bytes]
 
 
 async def test_a_drain_loses_and_refuses_nobody(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
-    topics, lag_s = await fresh_topics(), 1.5
+    topics, lag_s = await fresh_topics(), 3.0
     # The slow one's body takes longer than the default lets it.
     async with running(directory, stack.kafka.bootstrap, deliver=topics, process={"drain_lag_s": lag_s}, http={"body_grace_s": 10}) as gateway:
         pids = [gateway.process.pid, *gateway.worker_pids()]
         clock = asyncio.get_running_loop().time
         async with load(gateway, phones=8) as kept, load(gateway, phones=8, keeps=False, prefix="fresh") as fresh:
-            await accepted(kept, within_s=10)
+            await accepted(kept, within_s=30)
             told_s = clock()
             gateway.process.terminate()
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(lag_s):
                 while (shown := await gateway.readyz())[0] != 503:
                     pass
             assert shown[1]["why"] == "draining"
-            await asyncio.sleep(told_s + lag_s - 0.3 - clock())
+            await until_drains(gateway)
+            heard_s = clock()
+            await asyncio.sleep(told_s + lag_s - 1.0 - clock())
             slow, silent = await begin_sync(gateway, "slow", None), await begin_sync(gateway, "silent", 0)
             # Both connected before the lag was over: they may finish, long after everything else has ended.
             for begun, after_s in ((silent, 0.2), (slow, 1.2)):
@@ -95,9 +97,10 @@ async def test_a_drain_loses_and_refuses_nobody(stack: Devstack, fresh_topics: T
         await until_gone(pids, 1)
     for ledger in (kept, fresh):
         print("drain:", dict(ledger.tally()))
-        served = [line for line in ledger.lines if line.sent_s < told_s + lag_s - 0.1]
+        # A worker's lag begins when it hears of the end; who was sent a second before is there by then.
+        served = [line for line in ledger.lines if line.sent_s < told_s + lag_s - 1.0]
         assert {line.status for line in served} == {202}
-        assert all(line.closes for line in served if line.sent_s > told_s + 0.5)
+        assert all(line.closes for line in served if line.sent_s > heard_s)
         later = {line.code for line in ledger.lines} - {""}
         assert later <= {"draining", "ConnectionRefusedError", "ConnectionResetError"}
     kept.add(fresh)
@@ -106,17 +109,19 @@ async def test_a_drain_loses_and_refuses_nobody(stack: Devstack, fresh_topics: T
 
 
 LONG = {"drain_lag_s": 20, "drain_s": 60}
+# Half of the lag is for the signal and the requests that are on their way: a busy machine takes some of it.
+LAG_S, SURELY_S = 2.0, 1.0
 
 
 async def test_a_second_signal_ends_it_at_once(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
     async with running(directory, stack.kafka.bootstrap, deliver=await fresh_topics(), process=LONG) as gateway:
         pids = [gateway.process.pid, *gateway.worker_pids()]
         gateway.process.terminate()
-        await until(lambda: '"stopping"' in gateway.log(), 5, "the first signal was heard")
+        await until(lambda: '"stopping"' in gateway.log(), 15, "the first signal was heard")
         gateway.process.terminate()
-        async with asyncio.timeout(5):  # far below drain_lag_s
+        async with asyncio.timeout(LONG["drain_lag_s"] / 2):
             assert await gateway.process.wait() == 1
-        await until_gone(pids, 1)
+        await until_gone(pids, 10)
     # A worker may have said after that that it drains: it heard of the first signal later.
     assert [line["reason"] for line in gateway.log_lines() if line["event"] == "stopping at once"] == ["told twice"]
 
@@ -124,34 +129,34 @@ async def test_a_second_signal_ends_it_at_once(stack: Devstack, fresh_topics: To
 async def test_ctrl_c_drains_like_sigterm(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
     """A terminal sends SIGINT to every process of its foreground group: the workers must not die of theirs."""
     topics = await fresh_topics()
-    async with running(directory, stack.kafka.bootstrap, deliver=topics) as gateway:
+    async with running(directory, stack.kafka.bootstrap, deliver=topics, process={"drain_lag_s": LAG_S}) as gateway:
         group = [pid for pid in (gateway.process.pid, *gateway.worker_pids()) if os.getpgid(pid) == os.getpgid(0)]
         async with load(gateway, phones=8) as ledger:
-            await accepted(ledger, within_s=10)
+            await accepted(ledger, within_s=30)
             told_s = asyncio.get_running_loop().time()
             for pid in group:
                 kill(pid, signal.SIGINT)
             async with asyncio.timeout(15):
                 assert await gateway.process.wait() == 0
-        assert {line.status for line in ledger.lines if line.sent_s < told_s + 0.4} == {202}
+        assert {line.status for line in ledger.lines if line.sent_s < told_s + SURELY_S} == {202}
     await ledger.reconcile(stack.kafka.bootstrap, topics["syncs_topic"])
 
 
 async def test_workers_end_by_themselves_when_the_supervisor_is_killed(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
     topics = await fresh_topics()
-    async with running(directory, stack.kafka.bootstrap, deliver=topics) as gateway:
+    async with running(directory, stack.kafka.bootstrap, deliver=topics, process={"drain_lag_s": LAG_S}) as gateway:
         workers = gateway.worker_pids()
         async with load(gateway, phones=8) as ledger:
-            await accepted(ledger, within_s=10)
+            await accepted(ledger, within_s=30)
             killed_s = asyncio.get_running_loop().time()
             gateway.process.kill()
             print(f"supervisor killed: workers gone after {await until_gone(workers, 15):.1f} s")
-        assert {line.status for line in ledger.lines if line.sent_s < killed_s + 0.4} == {202}  # drain_lag_s is 0.5
+        assert {line.status for line in ledger.lines if line.sent_s < killed_s + SURELY_S} == {202}
     await ledger.reconcile(stack.kafka.bootstrap, topics["syncs_topic"])
 
 
 # Every deadline of a request short, so that drain_s may be.
-SHORT: dict[str, dict[str, object]] = {"http": {"body_timeout_s": 0.5, "write_timeout_s": 0.05}, "process": {"drain_lag_s": 0.5, "drain_s": 2.6}}
+SHORT: dict[str, dict[str, object]] = {"http": {"body_timeout_s": 0.5, "write_timeout_s": 0.05}, "process": {"drain_lag_s": 2.0, "drain_s": 6.0}}
 
 
 async def test_no_process_outlives_the_drain_of_an_orphan(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
@@ -160,12 +165,14 @@ async def test_no_process_outlives_the_drain_of_an_orphan(stack: Devstack, fresh
     async with running(directory, stack.kafka.bootstrap, deliver=deliver, **SHORT) as gateway:
         hung, other = gateway.worker_pids()
         gateway.process.kill()
-        await until(lambda: gateway.log().count('"draining"') == 2, 5, "both workers drain")
+        await until(lambda: gateway.log().count('"draining"') == 2, 10, "both workers drain")
         os.kill(hung, signal.SIGSTOP)
-        await until_gone([other], 5)
-        await asyncio.sleep(2.6)
+        drain_s = cast("float", SHORT["process"]["drain_s"])
+        over_s = asyncio.get_running_loop().time() + drain_s
+        await until_gone([other], drain_s)
+        await asyncio.sleep(over_s - asyncio.get_running_loop().time())
         os.kill(hung, signal.SIGCONT)
-        await until_gone([hung], 1)
+        await until_gone([hung], 10)
         assert [line["event"] for line in gateway.log_lines()].count("drained") == 1
 
 
@@ -209,18 +216,17 @@ async def test_a_worker_that_cannot_be_started_costs_nobody_else(stack: Devstack
         # One free descriptor, and one more when the worker's stream closes: enough for a socket pair, too few for a process.
         with soft_limit_of_files(supervisor, free_descriptor(supervisor, free_descriptor(supervisor) + 1)):
             os.kill(killed, signal.SIGKILL)
-            await until(lambda: gateway.log().count('"a worker cannot be started"') == 3, 5, "three attempts, after 0, 0.5 and 1 s")
+            await until(lambda: gateway.log().count('"a worker cannot be started"') == 3, 20, "three attempts, after 0, 0.5 and 1 s")
             assert gateway.worker_pids() == [other]
             assert len(open_files(supervisor)) == len(before) - 1  # no attempt left one of its pair behind
-            await asyncio.sleep(0.7)  # the orphaned listener is adopted after a second
-            await assert_served(gateway, within_s=4)
+            await assert_handed_over(gateway, 1)
         await until_serving(gateway)
         assert other in gateway.worker_pids()
         assert await gateway.stop() == 0
 
 
 async def until_connected(gateway: Gateway, count: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while sum(value for name, value in (await gateway.metrics()).items() if name.startswith("sluicegate_connections{")) != count:
             await asyncio.sleep(0.02)
 
@@ -238,45 +244,45 @@ async def test_a_drain_at_the_limit_of_open_files_cuts_nobody_off(stack: Devstac
                 assert resource.prlimit(pid, resource.RLIMIT_NOFILE)[0] == 10_106  # what it inherited was too little
                 full.enter_context(soft_limit_of_files(pid, 3))
             gateway.process.terminate()
-            await until(lambda: gateway.log().count("the last connections are not accepted") == 2, 5, "the end of accepting")
+            await until(lambda: gateway.log().count("the last connections are not accepted") == 2, 20, "the end of accepting")
         answers = await asyncio.gather(*(finish(begun) for begun in slow))
         assert {answer[:13] for answer in answers} == {b"HTTP/1.1 202 "}
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             assert await gateway.process.wait() == 0
 
 
 async def test_a_machine_that_stood_still_keeps_its_workers(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
     """`docker pause`, a live migration: nobody could beat, so nobody hangs."""
-    async with running(directory, stack.kafka.bootstrap, deliver=await fresh_topics(), process={"wedged_s": 1}) as gateway:
+    wedged_s = 4  # so long may we take to wake the workers, and each of their beats
+    async with running(directory, stack.kafka.bootstrap, deliver=await fresh_topics(), process={"wedged_s": wedged_s}) as gateway:
         workers = gateway.worker_pids()
         for pid in (gateway.process.pid, *workers):
             os.kill(pid, signal.SIGSTOP)
-        await asyncio.sleep(2.5)
+        await asyncio.sleep(wedged_s + 1.5)
         os.kill(gateway.process.pid, signal.SIGCONT)
         await asyncio.sleep(0.5)  # it looks at its workers first
         for pid in workers:
             os.kill(pid, signal.SIGCONT)
-        await until(lambda: '"everything stood still"' in gateway.log(), 5, "the freeze in the log")
+        await until(lambda: '"everything stood still"' in gateway.log(), 10, "the freeze in the log")
         await asyncio.sleep(1)
         assert gateway.worker_pids() == workers
-        await assert_served(gateway, within_s=4)
+        await assert_served(gateway)
 
 
 async def test_a_silent_worker_accepts_no_longer_until_it_beats_again(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
     """Long before it counts as hung its connections go to another; a worker that merely stood still loses nothing."""
-    async with running(directory, stack.kafka.bootstrap, deliver=await fresh_topics()) as gateway:
+    # Nobody counts as hung meanwhile, however slow this machine is.
+    async with running(directory, stack.kafka.bootstrap, deliver=await fresh_topics(), process={"wedged_s": 120}) as gateway:
         workers = gateway.worker_pids()
         os.kill(workers[0], signal.SIGSTOP)
-        await until(lambda: '"a listener is handed over"' in gateway.log(), 4, "another accepts for it")
-        await assert_served(gateway, within_s=4)
+        await assert_handed_over(gateway, 1)
         os.kill(workers[0], signal.SIGCONT)
-        await until(lambda: '"a listener is given back"' in gateway.log(), 4, "it accepts for itself")
+        await until(lambda: gateway.log().count('"a listener is given back"') >= 1, 20, "it accepts for itself")
         # Now the other one stands still: each can be the keeper, and none keeps what it gave back.
         os.kill(workers[1], signal.SIGSTOP)
-        await until(lambda: gateway.log().count('"a listener is handed over"') == 2, 4, "another accepts for it")
-        await assert_served(gateway, within_s=4)
+        await assert_handed_over(gateway, 2)
         os.kill(workers[1], signal.SIGCONT)
-        await until(lambda: gateway.log().count('"a listener is given back"') == 2, 4, "it accepts for itself")
+        await until(lambda: gateway.log().count('"a listener is given back"') >= 2, 20, "it accepts for itself")
         assert gateway.worker_pids() == workers
         assert await gateway.stop() == 0
 
@@ -309,10 +315,10 @@ def test_who_counts_as_hung(*, beat_s: float, started_s: float, awake_s: float, 
 
 async def test_a_worker_that_hangs_is_replaced(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
     topics = await fresh_topics()
-    async with running(directory, stack.kafka.bootstrap, deliver=topics, process={"wedged_s": 1.5}) as gateway, session(keeps=False) as phones:
+    async with running(directory, stack.kafka.bootstrap, deliver=topics, process={"wedged_s": 5}) as gateway, session(keeps=False) as phones:
         hung, other = gateway.worker_pids()
         os.kill(hung, signal.SIGSTOP)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):  # it is shown so for half of wedged_s, and looked at once a second
             while "wedged" not in [worker["state"] for worker in (await gateway.readyz())[1]["workers"]]:
                 await asyncio.sleep(0.05)
         assert (await gateway.readyz())[0] == 200  # the other one answers
@@ -340,15 +346,31 @@ async def states(gateway: Gateway) -> set[str]:
 
 
 async def kill_all_but(gateway: Gateway, keeper: int) -> None:
-    [victim] = [pid for pid in gateway.worker_pids() if pid != keeper]
-    os.kill(victim, signal.SIGKILL)
-    await until_gone([victim], 5)
+    """Whoever sits beside it dies, and so do those who follow, each before it serves: until the next one is 5 s away."""
+    for _ in range(5):  # successors after 0, 0.5, 1, 2, 5 s
+        await until(lambda: len(gateway.worker_pids()) == 2, 20, "a successor")
+        [victim] = [pid for pid in gateway.worker_pids() if pid != keeper]
+        os.kill(victim, signal.SIGKILL)
+        await until_gone([victim], 5)
 
 
-async def assert_served(gateway: Gateway, within_s: float) -> None:
+async def until_drains(gateway: Gateway) -> None:
+    """Wait until both workers have heard that it ends."""
+    async with asyncio.timeout(20):
+        while await states(gateway) != {"draining"}:
+            await asyncio.sleep(0.02)
+
+
+async def assert_handed_over(gateway: Gateway, times: int) -> None:
+    """So often another worker has taken somebody's listener, and it answers there."""
+    await until(lambda: gateway.log().count('"a listener is handed over"') >= times, 20, "another accepts for it")
+    await assert_served(gateway)
+
+
+async def assert_served(gateway: Gateway) -> None:
     """So many new connections that the kernel gives some to each listener: all are answered, none is refused."""
     ledger = Ledger()
-    async with session(keeps=False) as phones, asyncio.timeout(within_s):
+    async with session(keeps=False) as phones, asyncio.timeout(20):
         await asyncio.gather(*(Phone(gateway, phones, ledger, f"{len(ledger.lines)}-{n}").send() for n in range(40)))
     assert ledger.tally() == {(202, ""): 40}
 
@@ -357,24 +379,19 @@ async def test_an_orphaned_listener_goes_to_a_living_worker(stack: Devstack, fre
     """One worker dies again and again until its successor is 5 s away; meanwhile others answer its connections."""
     async with running(directory, stack.kafka.bootstrap, deliver=await fresh_topics()) as gateway:
         keeper = gateway.worker_pids()[0]
-        for _ in range(4):  # successors after 0, 0.5, 1, 2 s
-            await kill_all_but(gateway, keeper)
-            await until_serving(gateway)
         await kill_all_but(gateway, keeper)
-        await assert_served(gateway, within_s=4)
+        await assert_handed_over(gateway, 1)
         await until_serving(gateway)
-        await assert_served(gateway, within_s=4)
+        await assert_served(gateway)
         # The same once more: the listener goes to the same keeper a second time.
         await kill_all_but(gateway, keeper)
-        await assert_served(gateway, within_s=4)
+        await assert_handed_over(gateway, 2)
         # Now the keeper dies too.  Its successor comes at once and has to take both listeners over.
         os.kill(keeper, signal.SIGKILL)
         await until_gone([keeper], 5)
-        await assert_served(gateway, within_s=4)
-        # And who is told to stop now neither waits for the missing one nor calls it a failure.
-        gateway.process.terminate()
-        async with asyncio.timeout(4):
-            assert await gateway.process.wait() == 0
+        await assert_handed_over(gateway, 3)
+        # And who is told to stop now does not call the missing one a failure.
+        assert await gateway.stop() == 0
 
 
 async def test_a_worker_that_still_starts_is_no_failure_of_the_stop(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
@@ -382,7 +399,7 @@ async def test_a_worker_that_still_starts_is_no_failure_of_the_stop(stack: Devst
         killed = gateway.worker_pids()[0]
         os.kill(killed, signal.SIGKILL)
         await until_gone([killed], 5)
-        await until(lambda: len(gateway.worker_pids()) == 2, 5, "a successor")
+        await until(lambda: len(gateway.worker_pids()) == 2, 20, "a successor")
         assert await gateway.stop() == 0
 
 
@@ -390,12 +407,12 @@ async def test_a_worker_ended_by_hand_drains_and_is_replaced(stack: Devstack, fr
     topics = await fresh_topics()
     async with running(directory, stack.kafka.bootstrap, deliver=topics) as gateway:
         async with load(gateway, phones=8) as ledger:
-            await accepted(ledger, within_s=10)
+            await accepted(ledger, within_s=30)
             ended = gateway.worker_pids()[0]
             os.kill(ended, signal.SIGTERM)
             await until_gone([ended], 10)
             await until_serving(gateway)
-            await accepted(ledger, within_s=10)
+            await accepted(ledger, within_s=30)
         print("one worker ended by hand:", dict(ledger.tally()))
         assert {line.code for line in ledger.lines} <= {"", "draining"}
     await ledger.reconcile(stack.kafka.bootstrap, topics["syncs_topic"])
@@ -420,7 +437,7 @@ async def test_sighup_takes_new_keys_and_notices_and_refuses_broken_ones(stack: 
                 return [line for line in gateway.log_lines()[lines:] if line["event"] == until_logged]
 
             gateway.process.send_signal(signal.SIGHUP)
-            await until(lambda: bool(said()), 5, until_logged)
+            await until(lambda: bool(said()), 20, until_logged)
             return said()[0]
 
         async def served_ids() -> set[str]:
@@ -444,7 +461,7 @@ async def test_sighup_takes_new_keys_and_notices_and_refuses_broken_ones(stack: 
         notices.write_text('{"notices": [{"id": "n1", "title": {"en": "t"}, "text": {"en": "t"}}]}')
         gateway._keys = keys.load(keys_file)
         await reload("reloaded")
-        async with asyncio.timeout(5):  # each worker hears of it by itself
+        async with asyncio.timeout(20):  # each worker hears of it by itself
             while await served_ids() != {"n1"}:
                 pass
         assert (await status(old), await status(gateway.headers("u1"))) == (401, 202)
@@ -541,7 +558,7 @@ def test_the_token_command_mints_for_a_possible_user(directory: Path) -> None:
 async def test_every_log_line_is_json(stack: Devstack, fresh_topics: Topics, directory: Path) -> None:
     async with running(directory, stack.kafka.bootstrap, deliver=await fresh_topics()) as gateway:
         os.kill(gateway.worker_pids()[0], signal.SIGKILL)
-        await until(lambda: '"a worker ended"' in gateway.log(), 5, "a death in the log")
+        await until(lambda: '"a worker ended"' in gateway.log(), 20, "a death in the log")
         await until_serving(gateway)
     for line in gateway.log().splitlines():
         said = json.loads(line)

@@ -18,7 +18,7 @@ from tests.system.gateway import Gateway, header, records, running
 RATE: Final = 50.0
 BURST: Final = 10  # people: burst_s of the rate
 JITTER: Final = 1  # one person: two workers reckon the room's time to a few milliseconds
-TICKS_S: Final = 0.6  # by then each worker's sign knows who went through with a join
+TICKS_S: Final = 20.0  # by then, by far, each worker's sign knows who went through with a join
 EPOCH: Final = 20261218
 numbers = iter(range(1, 1_000))
 
@@ -32,7 +32,8 @@ def room(rate_per_s: float = RATE, **settings: object) -> Mapping[str, object]:
 async def open_gateway(stack: Devstack, fresh_topics: Callable[..., Awaitable[dict[str, str]]], tmp_path_factory: Any) -> AsyncIterator[Gateway]:
     """One with a room, for all that leaves it as it was."""
     directory: Path = tmp_path_factory.mktemp("room")
-    async with running(directory, stack.kafka.bootstrap, deliver=await fresh_topics(), room=room(cors_origins=["https://walk.example"])) as gateway:
+    deliver = {**await fresh_topics(), "hedge_ms": 4000}  # on a busy machine Kafka may take longer than 250 ms, and then the spool answers
+    async with running(directory, stack.kafka.bootstrap, deliver=deliver, room=room(cors_origins=["https://walk.example"])) as gateway:
         yield gateway
 
 
@@ -76,8 +77,9 @@ async def test_who_joins_again_has_the_same_place_and_the_same_pass(open_gateway
     assert (first[0], again[0]) == (201, 200)
     assert place_in(first[2]["ticket"]) == place_in(again[2]["ticket"])
     assert first[2]["pass"] == again[2]["pass"]
-    await asyncio.sleep(TICKS_S)
-    knocked = await call(open_gateway, "POST", "/v1/rooms/signup/passes", Waiting_Room_Ticket=first[2]["ticket"])
+    async with asyncio.timeout(TICKS_S):
+        while (knocked := await call(open_gateway, "POST", "/v1/rooms/signup/passes", Waiting_Room_Ticket=first[2]["ticket"]))[0] == 429:
+            await asyncio.sleep(0.05)
     assert (knocked[0], knocked[2]["pass"]) == (201, first[2]["pass"])
 
 
@@ -143,10 +145,15 @@ async def test_a_browser_without_javascript_gets_in(open_gateway: Gateway) -> No
         passed = [cookie for cookie in cookies if cookie.startswith("__Host-pass-")]
         assert passed, cookies  # a quiet day
         ticket = next(cookie for cookie in cookies if cookie.startswith("__Host-ticket-")).partition(";")[0]
-        await asyncio.sleep(TICKS_S)
-        async with session.post(url, data={"act": "enter"}, headers={"Cookie": ticket}, allow_redirects=False) as answer:
-            assert answer.status == 303
-            assert answer.headers["Set-Cookie"].partition(";")[0] == passed[0].partition(";")[0]
+
+        async def entered() -> str:
+            async with session.post(url, data={"act": "enter"}, headers={"Cookie": ticket}, allow_redirects=False) as answer:
+                return answer.headers.get("Set-Cookie", "").partition(";")[0] if answer.status == 303 else ""
+
+        async with asyncio.timeout(TICKS_S):
+            while not (got := await entered()).startswith("__Host-pass-"):
+                await asyncio.sleep(0.05)
+        assert got == passed[0].partition(";")[0]
 
 
 # A crowd
