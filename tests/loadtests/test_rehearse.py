@@ -25,9 +25,6 @@ from tests.loadtests.frozen_server import ROOT, hundred, server
 
 pytestmark = pytest.mark.timeout(400)
 
-TOO_BUSY = 3
-"""This machine was too busy for an honest crowd, twice.  That is no verdict on the gateway, and what it says of lost events holds all the same."""
-
 BRIEF = """
 title = "brief"
 why = "a few seconds of members' syncs"
@@ -71,20 +68,21 @@ def result(out: Path) -> dict[str, Any]:
 
 def test_smoke_passes_and_its_ledgers_agree(tmp_path: Path) -> None:
     done = rehearse("smoke", out=tmp_path)
-    assert done.returncode in (0, TOO_BUSY), done.stderr
+    if done.returncode == 3:
+        pytest.fail(f"the generator could not keep up with 50 arrivals a second, twice: {done.stderr}")
+    assert done.returncode == 0, done.stderr
     found = result(tmp_path)
-    assert bool(found["honesty"]["problems"]) == (done.returncode == TOO_BUSY)
     ledger = {row["what"]: row for row in found["ledger"]}
     for topic in ("syncs", "sign-ups"):
         row = ledger[f"{topic} accepted"]
         assert row["generator"] == row["gateway"] == row["kafka"] > 100
     assert all(check["count"] == 0 for check in found["checks"])
     (report,) = tmp_path.glob("*/report.html")
-    assert done.returncode == TOO_BUSY or "PASS" in report.read_text()
+    assert "PASS" in report.read_text()
     assert report.stat().st_size <= 400_000
     (junit,) = tmp_path.glob("*/junit.xml")
     suite = ET.parse(junit).getroot()
-    assert done.returncode == TOO_BUSY or not [*suite.iter("failure"), *suite.iter("error")]
+    assert not [*suite.iter("failure"), *suite.iter("error")]
 
 
 def test_one_acknowledged_event_that_never_came_is_found(tmp_path: Path) -> None:
@@ -98,7 +96,7 @@ def test_one_acknowledged_event_that_never_came_is_found(tmp_path: Path) -> None
 
 def test_a_bound_that_is_not_met_is_told(tmp_path: Path) -> None:
     done = rehearse(brief(tmp_path, metric="syncs.p99_ms", bound="at_most = 0.001"), out=tmp_path / "out")
-    assert done.returncode in (1, TOO_BUSY), done.stderr
+    assert done.returncode == 1, done.stderr
     assert "p99" in done.stderr
 
 
@@ -179,8 +177,7 @@ def test_a_server_that_freezes_for_five_of_thirty_seconds_is_seen(tmp_path: Path
         rehearsing(tmp_path / "control", control) as other,
     ):
         (_, said), (_, control_said) = one.communicate(timeout=380), other.communicate(timeout=380)
-    assert one.returncode in (1, TOO_BUSY), said
-    assert other.returncode in (0, TOO_BUSY), control_said
+    assert (one.returncode, other.returncode) == (1, 0), said + control_said
     frozen, quick = result(tmp_path / "freezes" / "out"), result(tmp_path / "control" / "out")
     assert 3_000 <= p95_ms(frozen, "corrected_ms") <= 4_700
     assert p95_ms(quick, "corrected_ms") < 500
@@ -234,7 +231,7 @@ def test_a_gateway_that_dies_is_judged_all_the_same(tmp_path: Path) -> None:
     argv = [sys.executable, "-m", "loadtests.rehearse", path, "--out", str(tmp_path / "out")]
     with subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         said = said_under(kill_gateway, process)
-    assert process.returncode in (1, TOO_BUSY), said
+    assert process.returncode in (1, 3), said  # 3: this machine was too busy for an honest crowd, which is no pass either
     assert "The gateway did not answer at the end" in said
     assert all(check["count"] == 0 for check in result(tmp_path / "out")["checks"])
 
