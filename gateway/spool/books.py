@@ -21,7 +21,6 @@ class Books:
         self._reserve_bytes = settings.signups_reserve_bytes
         self._own = own
         self._reserved_for = reserved_for
-        self._first_unbooked: int | None = None  # of the sequences in the commit that is in progress, or in one that failed
         self.backlog = Backlog()
         self.current: Held | None = None  # the segment that is written to
         self.next = 0  # the sequence that is given next
@@ -47,27 +46,19 @@ class Books:
     # What is taken in: sequences, frames, segments
 
     def give(self, records: int) -> int:
-        """The first of so many sequences in a row, none of them given before; booked, or given up, by what follows."""
+        """The first of so many sequences in a row, none of them given before."""
         first, self.next = self.next, self.next + records
-        if self._first_unbooked is None:
-            self._first_unbooked = first
         return first
 
-    def given_up(self, first: int) -> None:
-        """What was given from this one on is in no segment of which we know: until another one begins, a kill could let it be given again."""
-        self._first_unbooked = first
-
     def book(self, placed: Sequence[tuple[Group, int]], written_bytes: int) -> None:
-        """What was synced waits from now on; all that was given is in it."""
-        self._first_unbooked = None
+        """What was synced waits from now on."""
         if placed:
             part = self.grew(written_bytes)
             for group, place in placed:
                 self.backlog.put(part, group.first, len(group.records), group.lane, place, group.records[0].timestamp_ms)
 
     def activate(self, held: Held) -> None:
-        """A new segment is written to: nothing more comes into those before it, and what was given up is given up for good."""
-        self._first_unbooked = None
+        """A new segment is written to: nothing more comes into those before it."""
         for part in self.backlog.parts:
             part.is_sealed = part.is_sealed or held_of(part).segments is held.segments
         self.current = held
@@ -124,8 +115,12 @@ class Books:
 
     @property
     def watermark(self) -> int:
-        """Every sequence of our own directory below this one is settled."""
-        return self.backlog.watermark(self._own_parts(), self.next if self._first_unbooked is None else self._first_unbooked)
+        """Every sequence of our own directory below this one is settled.
+
+        It ends where our last segment does: what was given since, or taken over, is in none of ours, and a kill could let it be given again.
+        """
+        own = self._own_parts()
+        return self.backlog.watermark(own, own[-1].end if own else 0)
 
     def _own_parts(self) -> list[Part]:
         return [part for part in self.backlog.parts if held_of(part).segments is self._own]

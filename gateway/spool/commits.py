@@ -223,7 +223,6 @@ class Commits:
         if written.begun is not None:
             self._activate(written.begun)
         if written.error is not None:
-            self._books.given_up(first)
             self.frames_failed += len(groups)
             if written.bytes:
                 self._books.grew(written.bytes)

@@ -42,8 +42,7 @@ def test_what_is_not_yet_on_disk_is_not_below_the_watermark() -> None:
     books.backlog.settle(range(3, 5))
     assert (books.watermark, books.is_own_empty) == (5, True)
     assert (books.give(4), books.watermark) == (5, 5)
-    books.given_up(5)
-    assert books.watermark == 5, "a kill now, and 5 is given again"
+    # Their commit fails: until another segment begins behind them, a kill could let 5 be given again.
     books.activate(own.begin(books.next, 0))
     assert books.watermark == 9
 
@@ -71,4 +70,5 @@ def test_another_directorys_sequences_are_ours_and_not_below_our_watermark() -> 
     assert [(part.first, part.end) for part in books.backlog.parts] == [(0, 3), (4, 6)]
     assert books.next == 6
     books.backlog.settle(range(3))
-    assert (books.watermark, books.is_own_empty, books.backlog.waiting()) == (6, True, {("syncs", 0): 2})
+    # Ours begin behind theirs only with our next segment: a kill before it, and 3 is given again.
+    assert (books.watermark, books.is_own_empty, books.backlog.waiting()) == (3, True, {("syncs", 0): 2})

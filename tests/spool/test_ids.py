@@ -187,6 +187,21 @@ async def test_who_adopts_speaks_of_it_in_its_own_sequences() -> None:
 
 
 @in_virtual_time
+async def test_what_was_adopted_does_not_raise_our_own_watermark_above_what_a_kill_gives_again() -> None:
+    disk = SimulatedDisk()
+    gone = await opened(disk, "1")
+    await gone.append("syncs", 0, some(0, 50))
+    made = await opened(disk)
+    made.settle(await made.append("syncs", 0, some(200, 3)))
+    await made._idle()
+    assert await made.adopt(ROOT / "1")
+    told = made.watermarks()[made.spool_id]
+    again = await opened(disk)  # killed
+    assert again.spool_id == made.spool_id
+    assert (await again.append("syncs", 0, some(100, 3))).start >= told
+
+
+@in_virtual_time
 async def test_a_damaged_directory_loses_its_id_to_who_adopts_it() -> None:
     disk = SimulatedDisk()
     gone = await opened(disk, "1")
