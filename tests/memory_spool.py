@@ -249,6 +249,10 @@ class MemorySpool:
     def spool_id(self) -> int:
         return self._kept.spool_id if self._is_open else 0
 
+    async def give_up_ids(self) -> None:
+        for kept in (self._kept, *self._adoptions):
+            kept.spool_id = next(_IDS)
+
     def watermarks(self) -> Mapping[int, int]:
         adopted = {kept.spool_id: kept.next for kept in self._adoptions}
         for sequence in sorted(self._adopted.keys() & self._entries.keys(), reverse=True):

@@ -135,6 +135,12 @@ class DiskSpool:
     def spool_id(self) -> int:
         return self._ids.own
 
+    async def give_up_ids(self) -> None:
+        try:
+            await self._disk.run(self._ids.give_up)
+        except OSError as exc:
+            raise SpoolFailed(exc.strerror or "") from exc
+
     def watermarks(self) -> Mapping[int, int]:
         return self._ids.watermarks(self._books.watermark, self._books.backlog)
 

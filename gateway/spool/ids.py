@@ -8,6 +8,8 @@ id lasts as long as two things are true of its directory, and each start that fi
     its sequences go on             where none was ever given, what the file says is of segments that are gone
     none of its records was lost    damage would make the answer a lie; of an id that is given up nobody says anything
 
+So it is where records were moved to other sequences (strays.py): those of before are settled, and not in Kafka yet.
+
 What looks like a tail that was torn by a crash counts as never answered: nothing tells it from one that decayed.
 Whoever adopts a damaged directory takes its id away.
 """
@@ -51,16 +53,29 @@ class Ids:
 
     def draw(self) -> None:
         """Draw one, unless we have it; durable when this returns.  Blocks.  Raises OSError."""
-        if not self.own:
-            spool_id = int.from_bytes(self._random(_ID_BYTES), "big") or 1  # 0 is none
-            put_file(self._disk, self._log.directory, ID_FILE, b"%0*x\n" % (2 * _ID_BYTES, spool_id))
-            self.own = spool_id
+        self.own = self.own or self._drawn()
+
+    def _drawn(self) -> int:
+        spool_id = int.from_bytes(self._random(_ID_BYTES), "big") or 1  # 0 is none
+        put_file(self._disk, self._log.directory, ID_FILE, b"%0*x\n" % (2 * _ID_BYTES, spool_id))
+        return spool_id
+
+    def give_up(self) -> None:
+        """Speak of nothing that was given until now, nor let anybody do so later; ours gets another one.  Blocks.  Raises OSError."""
+        for one in self._adopted:
+            self._forget(one.segments.directory)
+        self._adopted = []
+        self.own = self._drawn()
+
+    def _forget(self, directory: Path) -> None:
+        if ID_FILE in self._disk.names(directory):
+            self._disk.unlink(directory / ID_FILE)
+            self._disk.sync_directory(directory)
 
     def taken_over(self, directory: Path, found: Recovered) -> int:
         """The id of another directory; 0 where it has none, or must have none any more.  Blocks.  Raises OSError."""
-        if found.set_aside and ID_FILE in self._disk.names(directory):
-            self._disk.unlink(directory / ID_FILE)
-            self._disk.sync_directory(directory)
+        if found.set_aside:
+            self._forget(directory)
         return _read(self._disk, directory) if found.next_sequence else 0
 
     def adopted(self, spool_id: int, segments: Segments, found: Recovered, shift: int) -> None:

@@ -129,6 +129,13 @@ class Spool(Protocol):
     def spool_id(self) -> int:
         """Of its own directory: with a sequence it names one record for ever; 0 until it is open.  See ids.py."""
 
+    async def give_up_ids(self) -> None:
+        """Say nothing more of any sequence given until now, and go by another id: what was at some of them has moved.
+
+        Raises:
+            SpoolFailed: the disk does not take that; nothing may be moved.
+        """
+
     def watermarks(self) -> Mapping[int, int]:
         """By spool id: below it every record that was answered is in Kafka, or was refused by it for good and is kept apart.
 

@@ -4,7 +4,7 @@ A topic loses partitions only by being made anew, and a start while Kafka is awa
 accepted for the partitions of before would wait for ever.
 
 They are appended again, and settled where they were once that is durable: a kill in between leaves both, which the
-event's id gives away.  Records of a key keep their order; beside what came since the topic was made anew there is none.
+event's id gives away.  Their receipts name where they were, and say nothing more.  Records of a key keep their order; beside what came since the topic was made anew there is none.
 """
 
 from collections.abc import Mapping
@@ -30,6 +30,8 @@ async def moved(spool: Spool, partitions: Mapping[str, int]) -> int:
     for (topic, partition), waiting in spool.waiting().items():
         if partition < partitions.get(topic, partition + 1):
             continue
+        if not total:
+            await spool.give_up_ids()
         logs.warning("records wait for a partition that is gone", topic=topic, partition=partition, records=waiting)
         while entries := await spool.read(topic, partition, _READ_BYTES):
             by_partition: dict[int, list[Record]] = {}

@@ -315,6 +315,28 @@ async def test_who_adopts_answers_for_the_gone_workers_sequences(examinee: Exami
     assert spool.watermarks() == {spool.spool_id: later.start, gone_id: given.stop}
 
 
+async def test_of_ids_that_were_given_up_nobody_says_anything(examinee: Examinee) -> None:
+    gone, spool = examinee.make("1"), examinee.make("0")
+    await gone.open()
+    await gone.append("syncs", 0, some(10, 3))
+    await spool.open()
+    before = await spool.append("syncs", 0, some(0, 2))
+    ids = {gone.spool_id, spool.spool_id}
+    examinee.kill(gone)
+    assert await spool.adopt(examinee.path("1"))
+    await spool.give_up_ids()
+    assert spool.spool_id in spool.watermarks()
+    assert not ids & spool.watermarks().keys()
+    assert (await spool.append("syncs", 0, some(20, 1))).start > before.stop
+    ours = spool.spool_id
+    examinee.kill(spool)
+    again = examinee.make("0")
+    await again.open()
+    assert again.spool_id == ours
+    assert not ids & again.watermarks().keys()
+    await again.close()
+
+
 async def test_what_is_put_aside_stays_above_the_watermark(examinee: Examinee) -> None:
     """Kept apart it is below: it is nobody's to deliver any more."""
     spool = examinee.make("0")

@@ -35,6 +35,17 @@ async def test_each_goes_where_its_key_belongs_now_and_keeps_its_order() -> None
 
 
 @in_virtual_time
+async def test_a_receipt_of_what_was_moved_says_nothing_more() -> None:
+    """Where it was is settled, and Kafka does not have it yet."""
+    spool = await filled()
+    before = spool.spool_id
+    assert await moved(spool, {"others": 10}) == 0
+    assert spool.spool_id == before, "nothing was moved"
+    await moved(spool, {"syncs.v1": 2})
+    assert before not in spool.watermarks()
+
+
+@in_virtual_time
 async def test_a_spool_that_takes_no_more_keeps_them_where_they_are() -> None:
     spool = await filled()
     spool.records_max = 0
