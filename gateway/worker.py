@@ -90,6 +90,7 @@ class Parts(NamedTuple):
     room: WaitingRoom | None
     spool: DiskSpool | None
     spool_gauges: SpoolGauges
+    topics_file: TopicsFile
 
 
 def real_world(config: Config) -> World:
@@ -114,7 +115,8 @@ def build(setup: Setup, world: World, board: Board) -> Parts:
     replies = Replies(name)
     spool = _spool(setup, world)
     sheets = Sheets(slot.sheet_words, name, world.clock.now_us())
-    deliverer = Deliverer(config.deliver, world.broker, world.clock, slot, spool, _topics_file(setup).save, sheets.count)
+    topics_file = TopicsFile(RealDisk(), Path(config.process.data_dir), setup.index)
+    deliverer = Deliverer(config.deliver, world.broker, world.clock, slot, spool, topics_file.save, sheets.count)
     admission = Admission(config.deliver.in_flight_bytes_max, deliverer, world.clock, slot, setup.limits_secret)
     limiter = Limiter(
         world.store,
@@ -145,7 +147,7 @@ def build(setup: Setup, world: World, board: Board) -> Parts:
     )
     connections = Connections(config.http, replies, slot)
     spool_gauges = SpoolGauges(spool, config.spool.bytes_max, slot)
-    return Parts(front, admission, world.store, limiter, limits, identity, deliverer, documents, connections, room, spool, spool_gauges)
+    return Parts(front, admission, world.store, limiter, limits, identity, deliverer, documents, connections, room, spool, spool_gauges, topics_file)
 
 
 def _spool(setup: Setup, world: World) -> DiskSpool | None:
@@ -159,10 +161,6 @@ def _spool(setup: Setup, world: World) -> DiskSpool | None:
         return None
     directory, *spares = (config.spool_path / str(setup.index + life * config.worker_count) for life in range(_LIVES_MAX))
     return DiskSpool(*(config.spool, directory, setup.spool_secrets, world.clock, world.disk), reserved_for=config.deliver.signups_topic, spares=spares)
-
-
-def _topics_file(setup: Setup) -> TopicsFile:
-    return TopicsFile(Path(setup.config.process.data_dir), setup.index)
 
 
 def inherited(names: Iterable[str], index: int, workers: int) -> list[str]:
@@ -221,7 +219,7 @@ class Worker:
         self._loops = [asyncio.create_task(loop()) for loop in (self._feel_lag, self._parts.limiter.run, *((room.run,) if room else ()))]
         try:
             await self._open_spool()
-            known = _topics_file(setup).load()
+            known = await self._parts.topics_file.load()
             await asyncio.gather(self._parts.deliverer.start(is_strict=setup.is_first, known=known), self._greet_redis())
             self._listening.adopt(self._index)
         except BaseException:
