@@ -120,6 +120,10 @@ class Copies:
         """How many records of this lane the spool has to replay."""
         return self._spool.waiting().get((lane.topic, lane.partition), 0)
 
+    def strangers(self) -> set[str]:
+        """Topics that records wait for and the settings do not name: they stay until those do again."""
+        return {topic for topic, _ in self._spool.waiting()} - self._closed_until_s.keys()
+
     async def read(self, lane: Lane, lanes: int) -> list[tuple[int, Record]]:
         """The oldest of them; empty where there are none, or none that can be read now.  Args: lanes: how many share the memory for this."""
         return await self._spool.read(lane.topic, lane.partition, min(lane.batch_bytes_max, _READ_BYTES_MAX, max(_READ_BYTES // lanes, _READ_BYTES_MIN)))

@@ -464,6 +464,8 @@ class Deliverer:
         self._broken.clear()
         self._connected.set()
         self._connected_s = self._monotonic_s()
+        if self._copies is not None and (strangers := self._copies.strangers()):
+            logs.warning("records wait for topics that the settings do not name", topics=", ".join(sorted(strangers)))
         self._told(topics)
 
     def _told(self, topics: Mapping[str, Topic]) -> None:

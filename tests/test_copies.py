@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -339,6 +340,16 @@ async def test_while_spooling_an_answer_takes_two_writes_at_most() -> None:
         calls.append(w.send("comes meanwhile, and nobody after it"))
         await answered(*calls)
         assert calls[1].took_s < 0.021
+
+
+@in_virtual_time
+async def test_what_waits_for_a_topic_that_has_another_name_now_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    spool = opened()
+    await spool.append("syncs.v0", 0, [made("old", LANE_0)])
+    async with world(spool=spool) as w:
+        assert "records wait for topics that the settings do not name" in caplog.text
+        assert await w.send("a").task == [D]
+        assert w.spool.waiting() == {("syncs.v0", 0): 1}
 
 
 @in_virtual_time
