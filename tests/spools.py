@@ -22,10 +22,10 @@ def some(first: int, count: int, size: int = 10) -> list[Record]:
     return [made(f"e{n}", b"u1", b"x" * size) for n in range(first, first + count)]
 
 
-def spool_on(disk: SimulatedDisk, name: str = "0", settings: Settings = SETTINGS) -> DiskSpool:
+def spool_on(disk: SimulatedDisk, name: str = "0", settings: Settings = SETTINGS, secret: bytes = bytes(32)) -> DiskSpool:
     """One that is not open yet; whoever had the directory is gone."""
     disk.kill()
-    return DiskSpool(settings, HOME.parent / name, [bytes(32)], FakeClock().clock, disk, reserved_for="signups")
+    return DiskSpool(settings, HOME.parent / name, [secret], FakeClock().clock, disk, reserved_for="signups")
 
 
 async def opened(disk: SimulatedDisk, name: str = "0", settings: Settings = SETTINGS) -> DiskSpool:

@@ -23,7 +23,7 @@ from gateway.core import record as form
 from gateway.core.backlog import Lane
 from gateway.core.event import Record
 from gateway.disk import Disk
-from gateway.errors import SpoolFailed, SpoolFull
+from gateway.errors import ConfigError, SpoolFailed, SpoolFull
 from gateway.spool.books import Books
 from gateway.spool.commits import Commits
 from gateway.spool.ids import Ids
@@ -300,9 +300,10 @@ class DiskSpool:
         segments = theirs.segments
         try:
             found, spool_id = await self._taken_over(segments)
-        except OSError as exc:
+        except (OSError, ConfigError) as exc:
             if not theirs.failures:
-                logs.warning("a spool cannot be adopted", directory=directory.name, reason=exc.strerror)
+                logs.warning("a spool cannot be adopted", directory=directory.name, reason=exc.strerror if isinstance(exc, OSError) else str(exc))
+                self._books.segments_damaged += isinstance(exc, ConfigError)  # its key is not there: a person has to bring it
             theirs.failures += 1
             theirs.due_s = asyncio.get_running_loop().time() + min(_ASK_AGAIN_S * 2.0 ** min(theirs.failures, 10), _ASK_AGAIN_MAX_S)
             return False

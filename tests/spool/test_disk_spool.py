@@ -49,6 +49,23 @@ async def test_a_disk_that_fails_is_not_adopted_from() -> None:
 
 
 @in_virtual_time
+async def test_a_directory_whose_key_is_not_there_is_red_and_stops_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    disk = SimulatedDisk()
+    theirs = spool_on(disk, "1", secret=b"x" * 32)
+    await theirs.open()
+    await theirs.append("syncs", 0, some(0, 3))
+    await theirs.close()
+    spool = await opened(disk)
+    assert not await spool.adopt(HOME.parent / "1")
+    assert "a spool cannot be adopted" in caplog.text
+    assert spool.segments_damaged == 1
+    assert not await spool.adopt(HOME.parent / "1")
+    assert spool.segments_damaged == 1, "it is one, however often it is asked"
+    await spool.append("syncs", 0, some(0, 3))
+    assert spool.failed() is None
+
+
+@in_virtual_time
 async def test_a_directory_that_somebody_still_has_is_adopted_when_he_is_gone() -> None:
     disk, calls = SimulatedDisk(), list[dict[tuple[str, int], int]]()
     gone = await opened(disk, "1")
