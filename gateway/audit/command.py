@@ -13,7 +13,8 @@ replayed hours later or by another worker.  One request's record is one, however
 again is a duplicate.  An id that two requests brought is two, as it was acknowledged twice.
 
 Not found, and acknowledged at another data directory than ours: it may wait in the spool there, so it is not called
-missing but `elsewhere`, unless --everywhere says that these spools are empty or gone.
+missing but `elsewhere`, unless --everywhere says that these spools are empty or gone.  A worker has one data directory all its
+life, so one line with our name is enough: its first ones may have a drawn name, where the disk was slow to say the real one.
 
 A part that is not there, for the numbers of a worker's parts grow by one, and events that had no sheet make their minute
 unaudited; its other parts are judged all the same.
@@ -236,7 +237,7 @@ def _reckoned(search: Search, *, is_everywhere: bool, is_strict: bool) -> Outcom
             cells = audit.added(cells, audit.unpacked(part.cells))
         one = judge(cells, found.ids, is_torn=any(part.is_torn for part in parts.values()))
         life = search.lives[key.worker]
-        judged.append((key, "" if is_everywhere or life.home == search.home != "" else life.machine, one))
+        judged.append((key, "" if is_everywhere or (search.home and search.home in life.homes) else life.machine, one))
         duplicates += found.duplicates
     unaudited = _unaudited(search)
     return _told(search, judged, duplicates, unaudited, is_strict=is_strict)
@@ -251,7 +252,7 @@ def _unaudited(search: Search) -> list[Key]:
     wanted = {key for key in search.elements if key not in search.lines} | search.uncounted
     for worker, life in search.lives.items():
         newest = max(life.minutes)
-        starts = [other.since for other in search.lives.values() if other is not life and other.home == life.home and other.since > newest]
+        starts = [other.since for other in search.lives.values() if other is not life and other.homes & life.homes and other.since > newest]
         end = newest + 1 if life.has_last else min(start + _DRAIN_MINUTES for start in [*starts, search.minutes.stop])
         expected = range(max(life.since, search.minutes.start), min(end, search.minutes.stop))
         wanted |= {Key(worker, minute) for minute in expected if Key(worker, minute) not in search.lines}

@@ -374,6 +374,23 @@ async def test_what_another_machine_may_hold_is_elsewhere_until_it_is_said_to_ho
 
 
 @in_virtual_time
+async def test_a_worker_whose_first_lines_have_a_drawn_name_is_ours_by_any_other_line() -> None:
+    """The disk was slow to say the name; whichever line is read first, and whichever minute has the loss."""
+    before, after = line([], MINUTE - 1, part=0, home="08" * 8), line([], MINUTE + 1, part=0, is_last=True)
+    for lines in (
+        (before, line(range(100)), after),
+        (after, line(range(100)), before),
+        (before, line(range(100), home="08" * 8), after),
+    ):
+        w = World()
+        w.post(*lines)
+        w.store([event(n) for n in range(99)])
+        code, counts, rest = await w.told()
+        assert (code, counts) == (MISSING, {"acknowledged": 100, "found": 99, "missing": 1})
+        assert rest == [f"missing {audit.text_of(event_id(99))} worker 0000002a 2026-12-18T06:00Z"]
+
+
+@in_virtual_time
 async def test_a_line_that_was_changed_proves_nothing() -> None:
     w = World()
     w.post(line(range(5), acknowledged=4))
