@@ -253,6 +253,40 @@ async def test_a_line_that_kafka_refuses_for_good_holds_up_no_other() -> None:
 
 
 @in_virtual_time
+async def test_a_refused_line_leaves_its_place_and_the_number_of_its_events() -> None:
+    async with world() as w:
+        w.broker.refuse = lambda one: len(one.body) > 3_000
+        w.acknowledge(w.sit("0000002a"), 0, 500)
+        w.auditor.worker_ended(0)
+        await asyncio.sleep(20)
+        assert (w.acknowledged(), w.counted("refused"), w.waiting) == (0, 1, 0)
+        assert [(one.part, one.uncounted) for one in w.posted() if one.uncounted] == [(1, 500)]
+
+
+@in_virtual_time
+async def test_a_dropped_line_leaves_its_place_and_the_number_of_its_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of a killed worker: the small line that tells its end fits, and would make the minute look idle."""
+    monkeypatch.setattr(module, "LINES_BYTES_MAX", 20_000)
+    async with world() as w:
+        sheets = w.sit("0000002a")
+        w.broker.kill()
+        for minute in range(4):
+            w.acknowledge(sheets, minute * 500, 500)
+            await asyncio.sleep(60)
+        w.acknowledge(sheets, 5_000, 500)
+        await asyncio.sleep(2)
+        w.auditor.worker_ended(0)
+        await asyncio.sleep(2)
+        w.broker.revive()
+        await asyncio.sleep(60)
+        [last] = {one.key: one for one in w.posted() if one.is_last}.values()
+        whole = {one.key: one for one in w.posted()}.values()
+        assert sum(one.uncounted for one in whole if one.minute == last.minute) == 500
+        assert sum(one.acknowledged + one.uncounted for one in whole) == 2_500
+        assert 0 < w.acknowledged() < 2_500
+
+
+@in_virtual_time
 async def test_without_a_disk_lines_are_posted_all_the_same() -> None:
     disk = SimulatedDisk()
     disk.faults = lambda kind: errno.EROFS if kind in ("create", "make_directory", "append", "sync") else 0
