@@ -56,6 +56,7 @@ _DRAIN_MINUTES: Final = 2  # within so many a worker ends whose supervisor has
 _DUE_S: Final = 60.0  # lines are posted within so long of their minute's last answer
 _ELEMENT: Final = struct.Struct(">16sQ")  # id, received_us; by worker, minute and place
 _MINUTE_US: Final = audit.MINUTE_MS * 1000
+_INSTANTS: Final = range(audit.minute_of("9999-12-31T00:00Z"))  # that Kafka has records of, and that have a name
 _NOTHING: Final = (bytearray(), bytearray(), bytearray())
 
 
@@ -94,11 +95,14 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", comm
 
 
 def _instant(text: str) -> int:
-    """The minute since the epoch.  Raises ValueError, which argparse tells."""
+    """The minute since the epoch.  Raises ValueError and ArgumentTypeError, which argparse tells."""
     instant = datetime.fromisoformat(text)
     if instant.tzinfo is None:
         raise ValueError(text)
-    return int(instant.timestamp()) // 60
+    minute = int(instant.timestamp() // 60)
+    if minute not in _INSTANTS:  # in UTC: a zone may take the first and last day of the calendar out of it
+        raise argparse.ArgumentTypeError(f"{text}: want a time from 1970-01-01T00:00Z on, before 9999-12-31T00:00Z")
+    return minute
 
 
 # argparse names a type by this in its complaint.

@@ -459,6 +459,10 @@ async def test_a_long_list_is_cut_and_says_so() -> None:
         (("--from", "2026-12-18T06:00"), "time with a zone"),
         (("--from", "yesterday"), "time with a zone"),
         (("--from", "2026-12-18T06:00+09:00", "--to", "x"), "time with a zone"),
+        (("--from", "1969-12-31T23:59:59.5Z"), "--from: 1969-12-31T23:59:59.5Z: want a time from 1970"),
+        (("--from", "0001-01-01T00:00+14:00"), "want a time from 1970"),
+        (("--from", "2026-12-18T06:00Z", "--to", "9999-12-31T23:59-14:00"), "--to: 9999-12-31T23:59-14:00: want a time from 1970"),
+        (("--from", "10000-01-01T00:00Z"), "time with a zone"),
     ],
 )
 def test_a_wrong_command_is_told_in_a_line(words: Sequence[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -470,6 +474,8 @@ def test_a_wrong_command_is_told_in_a_line(words: Sequence[str], complaint: str,
 
 def test_times_are_instants() -> None:
     assert command._instant("2026-12-18T15:00:59+09:00") == MINUTE == command._instant("2026-12-18T06:00Z")
+    assert command._instant("1970-01-01T00:00Z") == 0
+    assert audit.minute_text(command._instant("9999-12-30T23:59Z")) == "9999-12-30T23:59Z"
 
 
 def test_nobody_there_is_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
