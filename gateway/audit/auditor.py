@@ -79,6 +79,7 @@ class Auditor:
         self._queue: deque[_Waiting] = deque()
         self._queue_bytes = 0
         self._files: set[str] = set()  # that were written or read by us, and are still there
+        self._unreadable: set[str] = set()  # files that were said to be; they are tried again
         self._next_file = (f"{clock.now_us()}-{number}" for number in count())
         self._partitions = 0  # 0: no contact
         self._has_lines = asyncio.Event()
@@ -173,7 +174,13 @@ class Auditor:
     async def _find(self) -> None:
         """What earlier lives have not posted, and workers left that outlived one."""
         found = await self._on_disk(partial(files.lines_by_file, self._disk, self._data_dir, frozenset(self._files)))
-        for name, lines in (found or {}).items():
+        if found is None:
+            return
+        for name in found.unreadable:
+            if name not in self._unreadable:
+                logs.error("a file of the audit's lines cannot be read", file=name)
+            self._unreadable.add(name)
+        for name, lines in found.lines.items():
             fresh = [_Waiting(line, name) for line in lines]
             if self._queue and self._queue_bytes + sum(one.bytes_max for one in fresh) > LINES_BYTES_MAX:
                 return  # they are on disk: later

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from gateway import keys
-from gateway.audit.files import home_of, waiting_lines
+from gateway.audit.files import DIRECTORY, home_of, waiting_lines
 from gateway.audit.stored import Log
 from gateway.clock import Clock
 from gateway.config import Config
@@ -128,7 +128,7 @@ async def run(config: Config, arguments: argparse.Namespace, disk: Disk, clock: 
     except BrokerAway as exc:
         return Outcome(FAILED, f"kafka {config.deliver.bootstrap}: {exc}: is it up, and does {config.deliver.audit_topic} exist?")
     except OSError as exc:
-        return Outcome(FAILED, f"{exc.filename}: {exc.strerror}")
+        return Outcome(FAILED, f"{exc.filename or config.process.data_dir}: {exc.strerror}")
     return _reckoned(search, is_everywhere=arguments.everywhere, is_strict=arguments.strict)
 
 
@@ -144,6 +144,7 @@ class Search:
         self.lives: dict[str, Heard] = {}
         self.uncounted: set[Key] = set()  # that say of themselves that they are not whole
         self.bad_lines = 0
+        self.bad_files: list[str] = []  # of lines that wait, and cannot be read
         self.elements: dict[Key, tuple[bytearray, bytearray, bytearray]] = {}  # by place
         self.foreign = 0  # records in Kafka that no gateway of ours wrote
         self.home = ""
@@ -155,7 +156,9 @@ class Search:
         deliver, data_dir = self._config.deliver, Path(self._config.process.data_dir)
         log = self._log
         from_ms = self.minutes.start * audit.MINUTE_MS
-        for value in await self._disk.run(lambda: waiting_lines(self._disk, data_dir)):
+        waiting = await self._disk.run(lambda: waiting_lines(self._disk, data_dir))
+        self.bad_files = waiting.unreadable
+        for value in waiting.lines:
             self._heard(value)
         async for batch in log.read(deliver.audit_topic, from_ms - _BEFORE * audit.MINUTE_MS):
             for stored in batch:
@@ -284,7 +287,7 @@ def _told(search: Search, judged: list[tuple[Key, str, Judged]], duplicates: int
         f"unaudited minutes: {len(unaudited)}",
     ]
     lines += list(_details(search, judged, unaudited))
-    is_judged = not (undetermined or others.missing or unaudited or search.bad_lines or search.unreadable)
+    is_judged = not (undetermined or others.missing or unaudited or search.bad_lines or search.bad_files or search.unreadable)
     code = MISSING if ours.missing else UNJUDGED if is_strict and not is_judged else DONE
     return Outcome(code, "\n".join(lines))
 
@@ -306,6 +309,8 @@ def _details(search: Search, judged: list[tuple[Key, str, Judged]], unaudited: l
         yield f"… and {len(shown) - _SHOWN_MAX} lines more"
     for topic in sorted(search.cut):
         yield f"note: {topic} begins within this time or later: older records may have been deleted"
+    for name in search.bad_files[:_SHOWN_MAX]:
+        yield f"note: {DIRECTORY}/{name} cannot be read: lines in it are not known"
     for count, what in (
         (search.foreign, "records without a gateway's headers"),
         (search.bad_lines, f"lines of {search._config.deliver.audit_topic} that contradict themselves"),  # noqa: SLF001 - its own

@@ -21,6 +21,7 @@ from gateway.core.audit import Line
 from gateway.disk import RealDisk
 from gateway.errors import BrokerAway
 from gateway.kafka import Topic
+from tests.audit.test_files import unreadable
 from tests.audit.test_sheets import records
 from tests.fakes import FakeBroker, VirtualLoop, count, in_virtual_time
 from tests.minutes import event_id, line
@@ -284,6 +285,23 @@ async def test_a_dropped_line_leaves_its_place_and_the_number_of_its_events(monk
         assert sum(one.uncounted for one in whole if one.minute == last.minute) == 500
         assert sum(one.acknowledged + one.uncounted for one in whole) == 2_500
         assert 0 < w.acknowledged() < 2_500
+
+
+@in_virtual_time
+async def test_a_file_that_cannot_be_read_is_said_once_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    """The files behind it are posted meanwhile."""
+    disk = SimulatedDisk()
+    for n in range(2):
+        files.put_lines(disk, DATA, f"1-{n}", [line([event_id(n)], worker=f"{n:08x}")])
+    unreadable(disk, "1-0.lines")
+    async with world(disk) as w:
+        await asyncio.sleep(1_000)
+        assert [one.worker for one in w.posted()] == ["00000001"]
+        assert [(one.message, one.__dict__["fields"]) for one in caplog.records] == [("a file of the audit's lines cannot be read", {"file": "1-0.lines"})]
+        disk.unreadable = {}
+        await asyncio.sleep(40)
+        assert [one.worker for one in w.posted()] == ["00000001", "00000000"]
+        assert w.files() == []
 
 
 @in_virtual_time

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from gateway.__main__ import main
-from gateway.audit import command
+from gateway.audit import command, files
 from gateway.audit.command import DONE, FAILED, MISSING, UNJUDGED, USAGE, Outcome
 from gateway.audit.stored import Log, Stored
 from gateway.config import Config, Process
@@ -21,6 +21,7 @@ from gateway.errors import BrokerAway
 from gateway.spool.disk_spool import DiskSpool
 from gateway.spool.key import secrets_of
 from tests import records as parsing
+from tests.audit.test_files import unreadable
 from tests.fakes import FakeClock, in_virtual_time
 from tests.minutes import event_id
 from tests.records import made
@@ -321,6 +322,25 @@ async def test_a_frame_that_cannot_be_read_leaves_something_to_judge() -> None:
     code, _, rest = await w.told(strict=True)
     assert (code, rest) == (UNJUDGED, ["note: 1 frames of the spool that cannot be read"])
     assert (await w.told())[0] == DONE
+
+
+@in_virtual_time
+async def test_a_file_of_lines_that_cannot_be_read_leaves_something_to_judge() -> None:
+    w = World()
+    w.post(line(range(3), is_last=True))
+    w.store([event(n) for n in range(3)])
+    files.put_lines(w.disk, DATA, "1-0", [line(range(3))])
+    unreadable(w.disk, "1-0.lines")
+    note = "note: audit/1-0.lines cannot be read: lines in it are not known"
+    assert await w.told() == (DONE, {"acknowledged": 3, "found": 3}, [note])
+    assert (await w.told(strict=True))[0] == UNJUDGED
+
+
+@in_virtual_time
+async def test_a_disk_that_says_no_file_is_told_with_the_data_directory() -> None:
+    w = World()
+    unreadable(w.disk, "home")
+    assert await w.run() == (FAILED, "/data: Input/output error")
 
 
 @in_virtual_time
