@@ -169,7 +169,9 @@ class Search:
         for topic in (deliver.syncs_topic, deliver.signups_topic):
             async for batch in log.read(topic, from_ms):
                 for one in batch:
-                    self.foreign += not self._found(dict(one.headers), Place.KAFKA)
+                    # Kafka knows headers without a value; no gateway writes one.
+                    headers = {name: value for name, value in one.headers if value is not None}
+                    self.foreign += not self._found(headers, Place.KAFKA)
         self.cut = log.cut
 
     def _heard(self, value: bytes) -> None:

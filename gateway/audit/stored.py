@@ -28,7 +28,7 @@ class Stored(NamedTuple):
 
     timestamp_ms: int
     value: bytes
-    headers: Sequence[tuple[str, bytes]]
+    headers: Sequence[tuple[str, bytes | None]]
 
 
 class Log:

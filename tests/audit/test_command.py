@@ -427,6 +427,9 @@ async def test_what_is_strange_is_noted() -> None:
     name = audit.text_of(event_id(1)).encode()
     for headers in (
         [("worker", b"x")],
+        [("worker", None), ("received_us", b"1"), ("ce_id", name)],
+        [("worker", b"x"), ("received_us", None), ("ce_id", name)],
+        [("worker", b"x"), ("received_us", b"1"), ("ce_id", None)],
         [("worker", b"x"), ("received_us", b"-1"), ("ce_id", name)],
         [("worker", b"x"), ("received_us", b"1"), ("ce_id", b"e1")],
         [("worker", b"\xff"), ("received_us", b"1"), ("ce_id", name)],
@@ -443,7 +446,7 @@ async def test_what_is_strange_is_noted() -> None:
     w.log.read = cut  # type: ignore[method-assign]
     code, counts, rest = await w.told()
     assert (code, counts) == (DONE, {})
-    assert rest == ["note: signups.v1 begins within this time or later: older records may have been deleted", "note: 4 records without a gateway's headers"]
+    assert rest == ["note: signups.v1 begins within this time or later: older records may have been deleted", "note: 7 records without a gateway's headers"]
 
 
 @in_virtual_time
