@@ -43,6 +43,7 @@ LINES_BYTES_MAX: Final = 33_554_432
 _PLACES: Final = 4  # one part in so many more is for what stands in place of dropped lines: days, at a third of a kilobyte a minute and worker
 LOOK_S: Final = 1.0
 _LOOKS_A_SEARCH: Final = 30  # so many until what orphaned workers left is looked for again: they may drain beside us
+_DRAFT_US: Final = 600_000_000  # an orphaned worker names its file, writes it within moments, and ends
 _GRACE_MS: Final = 10_000  # beyond deliver.timeout_ms
 _BACKOFF_S: Final = (1.0, 2.0, 5.0, 10.0)
 _BATCH_LINES_MAX: Final = 16
@@ -153,6 +154,7 @@ class Auditor:
     # The disk
 
     async def _tend_disk(self) -> None:
+        await self._on_disk(partial(files.remove_drafts, self._disk, self._data_dir, self._clock.now_us() - _DRAFT_US))
         for look in count():
             is_due = look % _LOOKS_A_SEARCH == 0
             if not self._is_home_known:

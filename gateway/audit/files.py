@@ -6,7 +6,7 @@ lines that cannot be read is told by its name, and holds up no other.
 
     home            16 hex digits, drawn once: names this data directory, in which the spool is, in its lines
     <name>.lines    lines as they are posted, in any order; the supervisor's are <µs>-<number>, an orphaned worker's <µs>-<its name>
-    ….draft         is being written, or was when its writer was killed
+    ….draft         is being written, or was when its writer was killed: the next supervisor removes those of lines
 """
 
 import contextlib
@@ -22,6 +22,7 @@ from gateway.disk import NOT_THE_DISKS, Disk, put_file
 DIRECTORY: Final = "audit"
 HOME_FILE: Final = "home"
 _SUFFIX: Final = ".lines"
+_DRAFT: Final = re.compile(r"([0-9]+)-.*\.lines\.draft")
 _HOME: Final = re.compile("[0-9a-f]{16}")
 
 
@@ -90,6 +91,15 @@ def remove(disk: Disk, data_dir: Path, names: Collection[str]) -> Literal[True]:
     for name in names:
         with contextlib.suppress(FileNotFoundError):
             disk.unlink(data_dir / DIRECTORY / f"{name}{_SUFFIX}")
+    return True
+
+
+def remove_drafts(disk: Disk, data_dir: Path, before_us: int) -> Literal[True]:
+    """Of lines, and begun by writers that began before this: they are gone."""
+    for name in disk.names(data_dir / DIRECTORY):
+        if (draft := _DRAFT.fullmatch(name)) and int(draft[1]) < before_us:
+            with contextlib.suppress(FileNotFoundError):
+                disk.unlink(data_dir / DIRECTORY / name)
     return True
 
 

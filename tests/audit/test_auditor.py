@@ -390,6 +390,36 @@ async def test_a_disk_that_comes_back_takes_what_waits_and_gives_its_name() -> N
 
 
 @in_virtual_time
+async def test_a_disk_that_was_full_for_long_is_left_without_drafts() -> None:
+    async with world() as w:
+        w.broker.kill()
+        sheets = w.sit("0000002a")
+        w.disk.faults = lambda kind: errno.ENOSPC if kind == "append" else 0
+        for minute in range(40):
+            w.acknowledge(sheets, minute * 100, 100)
+            await asyncio.sleep(60)
+        assert w.files() == []
+        w.disk.faults = lambda _: 0
+        w.broker.revive()
+        await asyncio.sleep(300)
+        assert (w.acknowledged(), w.waiting, w.files()) == (4_000, 0, [])
+
+
+@in_virtual_time
+async def test_drafts_of_killed_writers_are_removed_at_the_start() -> None:
+    """Not one that was begun minutes ago: an orphaned worker may be at it."""
+    disk = SimulatedDisk()
+    disk.make_directory(DATA / "audit")
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    young = f"{loop.clock.now_us() - 60_000_000}-0000002a.lines.draft"
+    for name in (young, f"{loop.clock.now_us() - 3_600_000_000}-7.lines.draft"):
+        disk.create(DATA / "audit" / name).append(b"{")
+    async with world(disk) as w:
+        assert w.files() == [young]
+
+
+@in_virtual_time
 async def test_a_name_that_is_there_is_kept() -> None:
     disk = SimulatedDisk()
     files.named_home(disk, DATA, "09" * 8)

@@ -83,6 +83,16 @@ def test_what_is_removed_is_gone_and_nothing_else() -> None:
     assert files.lines_by_file(disk, DATA, ()) == ({"1-1": LINES}, [])
 
 
+def test_drafts_of_lines_that_are_old_are_removed_and_nothing_else() -> None:
+    disk = SimulatedDisk()
+    disk.make_directory(DATA / "audit")
+    kept = ["home", "home.draft", "1000-0.lines", "2000-0.lines.draft", "x-0.lines.draft"]
+    for name in (*kept, "1000-0.lines.draft", "1999-0000002a.lines.draft"):
+        disk.create(DATA / "audit" / name)
+    files.remove_drafts(disk, DATA, 2000)
+    assert sorted(disk.names(DATA / "audit")) == sorted(kept)
+
+
 def test_what_is_no_line_is_left_out() -> None:
     disk = SimulatedDisk()
     disk.make_directory(DATA / "audit")
