@@ -420,6 +420,22 @@ async def test_drafts_of_killed_writers_are_removed_at_the_start() -> None:
 
 
 @in_virtual_time
+async def test_a_file_that_could_not_be_removed_is_removed_later_and_not_read_again() -> None:
+    async with world() as w:
+        w.broker.kill()
+        w.acknowledge(w.sit("0000002a"), 0, 10)
+        await asyncio.sleep(120)
+        w.disk.faults = lambda kind: errno.EROFS if kind == "unlink" else 0
+        w.broker.revive()
+        await asyncio.sleep(100)
+        assert len(w.files()) > 0
+        assert len({one.key for one in w.posted()}) == len(w.posted())
+        w.disk.faults = lambda _: 0
+        await asyncio.sleep(5)
+        assert w.files() == []
+
+
+@in_virtual_time
 async def test_a_name_that_is_there_is_kept() -> None:
     disk = SimulatedDisk()
     files.named_home(disk, DATA, "09" * 8)

@@ -158,6 +158,27 @@ async def test_spooled_and_rejected_are_not_missing() -> None:
 
 
 @in_virtual_time
+async def test_what_is_replayed_while_it_is_looked_for_is_seen() -> None:
+    """It leaves the spool for Kafka between two looks: whichever topic is read first, the spool was read before it."""
+    w = World()
+    spool = await w.spool()
+    w.post(line(range(5)))
+    sequences = await spool.append("syncs.v1", 0, [event(n) for n in range(5)])
+    read = w.log.read
+
+    async def replays_behind(topic: str, from_ms: int) -> AsyncIterator[list[Stored]]:
+        async for batch in read(topic, from_ms):
+            yield batch
+        if topic == "syncs.v1":
+            w.store([event(n) for n in range(5)])
+            spool.settle(sequences)
+            await spool.close()
+
+    w.log.read = replays_behind  # type: ignore[method-assign]
+    assert await w.told() == (DONE, {"acknowledged": 5, "still in spool": 5}, [])
+
+
+@in_virtual_time
 async def test_what_is_stored_twice_is_found_once() -> None:
     w = World()
     w.post(line(range(20)))
