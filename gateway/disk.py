@@ -97,7 +97,11 @@ class Disk(Protocol):
 def put_file(disk: Disk, directory: Path, name: str, data: bytes) -> None:
     """A small file, or another in its place: whole or not at all, whatever happens; durable when this returns.  Raises OSError."""
     draft = _draft(disk, directory, f"{name}.draft", data)
-    disk.rename(draft, directory / name)
+    try:
+        disk.rename(draft, directory / name)
+    except OSError:
+        _discard(disk, draft)
+        raise
     disk.sync_directory(directory)
 
 
@@ -126,9 +130,18 @@ def _draft(disk: Disk, directory: Path, name: str, data: bytes) -> Path:
     try:
         file.append(data)
         file.sync()
+    except OSError:
+        _discard(disk, draft)
+        raise
     finally:
         file.close()
     return draft
+
+
+def _discard(disk: Disk, draft: Path) -> None:
+    """What was begun would keep a full disk full.  A disk that does not even remove it is told by what failed first."""
+    with suppress(OSError):
+        disk.unlink(draft)
 
 
 class _RealFile:

@@ -1,6 +1,7 @@
 """The real disk, as far as a test can see it, and that the simulated one says the same; what it forgets is its own."""
 
 import asyncio
+import errno
 import os
 import random
 import subprocess
@@ -86,6 +87,21 @@ def test_a_sync_is_the_systems_own(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_small_file_is_durable_when_it_is_put(put: Callable[[Disk, Path, str, bytes], None]) -> None:
     states = left(lambda disk: put(disk, Path("/d"), "f", b"whole"), Loss("none"))
     assert states == {(("f", b"whole"),)}
+
+
+@pytest.mark.parametrize("fails", ["append", "sync", "rename"])
+@pytest.mark.parametrize("removes", [True, False])
+def test_a_small_file_that_cannot_be_put_leaves_nothing_and_what_failed_first_is_told(fails: str, *, removes: bool) -> None:
+    """A disk that does not even remove it is no other failure."""
+    disk = SimulatedDisk()
+    faults = {fails: errno.ENOSPC} | ({} if removes else {"unlink": errno.EROFS})
+    disk.faults = lambda kind: faults.get(kind, 0)
+    with pytest.raises(OSError, match="space"):
+        put_file(disk, Path("/d"), "f", b"whole")
+    assert disk.names(Path("/d")) == ([] if removes else ["f.draft"])
+    disk.faults = lambda _: 0
+    put_file(disk, Path("/d"), "f", b"whole")
+    assert disk.names(Path("/d")) == ["f"]
 
 
 def test_a_lock_keeps_others_out_until_it_is_let_go(disk: Disk, tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ there twice counts once.  What Kafka does not take within a second is on disk, a
 is killed its workers drain, and each leaves what it counted in a file of its own, for the next supervisor; only a
 worker that is killed together with it leaves none, for the board goes with the last who has it.  With the disk away
 lines wait in memory alone.  Beyond LINES_BYTES_MAX, some hours of a busy machine, new ones are dropped, and their
-minutes are not audited.  Nothing here ends the supervisor: without it the gateway serves on.
+minutes are not audited.  What counted events and is dropped, or refused by Kafka for good, leaves a line in its place
+that says only how many: else its minute would look idle where another line of it fits, as a worker's last one does.
+Nothing here ends the supervisor: without it the gateway serves on.
 """
 
 import asyncio
@@ -30,16 +32,18 @@ from gateway.audit.lines import Collector, record_of
 from gateway.board import Board, Slot
 from gateway.clock import Clock
 from gateway.config import Deliver as Settings
-from gateway.core.audit import Line
-from gateway.core.event import Record, bytes_max
+from gateway.core.audit import Line, uncounted
+from gateway.core.event import bytes_max
 from gateway.disk import Disk
 from gateway.errors import BatchRefused, BrokerAway, BrokerError
 from gateway.kafka import Broker, key_hash
 
 T = TypeVar("T")
 LINES_BYTES_MAX: Final = 33_554_432
+_PLACES: Final = 4  # one part in so many more is for what stands in place of dropped lines: days, at a third of a kilobyte a minute and worker
 LOOK_S: Final = 1.0
 _LOOKS_A_SEARCH: Final = 30  # so many until what orphaned workers left is looked for again: they may drain beside us
+_DRAFT_US: Final = 600_000_000  # an orphaned worker names its file, writes it within moments, and ends
 _GRACE_MS: Final = 10_000  # beyond deliver.timeout_ms
 _BACKOFF_S: Final = (1.0, 2.0, 5.0, 10.0)
 _BATCH_LINES_MAX: Final = 16
@@ -76,6 +80,7 @@ class Auditor:
         self._queue: deque[_Waiting] = deque()
         self._queue_bytes = 0
         self._files: set[str] = set()  # that were written or read by us, and are still there
+        self._unreadable: set[str] = set()  # files that were said to be; they are tried again
         self._next_file = (f"{clock.now_us()}-{number}" for number in count())
         self._partitions = 0  # 0: no contact
         self._has_lines = asyncio.Event()
@@ -121,12 +126,19 @@ class Auditor:
         """New ones."""
         for line in lines:
             self._uncounted.add(line.uncounted)
-            waiting = _Waiting(line, "")
-            if self._queue_bytes + waiting.bytes_max > LINES_BYTES_MAX:
-                self._results["dropped"].add()
-                self._complain("too many lines of the audit wait for kafka: new ones are dropped")
-            else:
-                self._enqueue(waiting)
+            if self._enqueue_within(LINES_BYTES_MAX, line):
+                continue
+            self._results["dropped"].add()
+            self._complain("too many lines of the audit wait for kafka: new ones are dropped")
+            if line.acknowledged or line.uncounted:
+                self._enqueue_within(LINES_BYTES_MAX + LINES_BYTES_MAX // _PLACES, uncounted(line))
+
+    def _enqueue_within(self, bytes_max: int, line: Line) -> bool:
+        waiting = _Waiting(line, "")
+        if self._queue_bytes + waiting.bytes_max > bytes_max:
+            return False
+        self._enqueue(waiting)
+        return True
 
     def _enqueue(self, waiting: _Waiting) -> None:
         self._queue.append(waiting)
@@ -142,6 +154,7 @@ class Auditor:
     # The disk
 
     async def _tend_disk(self) -> None:
+        await self._on_disk(partial(files.remove_drafts, self._disk, self._data_dir, self._clock.now_us() - _DRAFT_US))
         for look in count():
             is_due = look % _LOOKS_A_SEARCH == 0
             if not self._is_home_known:
@@ -163,7 +176,13 @@ class Auditor:
     async def _find(self) -> None:
         """What earlier lives have not posted, and workers left that outlived one."""
         found = await self._on_disk(partial(files.lines_by_file, self._disk, self._data_dir, frozenset(self._files)))
-        for name, lines in (found or {}).items():
+        if found is None:
+            return
+        for name in found.unreadable:
+            if name not in self._unreadable:
+                logs.error("a file of the audit's lines cannot be read", file=name)
+            self._unreadable.add(name)
+        for name, lines in found.lines.items():
             fresh = [_Waiting(line, name) for line in lines]
             if self._queue and self._queue_bytes + sum(one.bytes_max for one in fresh) > LINES_BYTES_MAX:
                 return  # they are on disk: later
@@ -223,9 +242,9 @@ class Auditor:
             if topic is None:
                 raise BrokerAway(f"no topic {self._topic}")
             self._partitions = topic.partitions
-        taken = [record_of(self._queue[at].line) for at in range(min(_BATCH_LINES_MAX, len(self._queue)))]
+        taken = [self._queue[at].line for at in range(min(_BATCH_LINES_MAX, len(self._queue)))]
         for partition in range(self._partitions):
-            await self._send(partition, [record for record in taken if key_hash(record.key) % self._partitions == partition])
+            await self._send(partition, [line for line in taken if key_hash(line.key) % self._partitions == partition])
         self._posted(len(taken))
         if self._complaints:
             logs.info("lines of the audit are posted", topic=self._topic, waiting=len(self._queue))
@@ -237,21 +256,26 @@ class Auditor:
         while self._queue and self._partitions:
             await self._post()
 
-    async def _send(self, partition: int, records: Sequence[Record]) -> None:
+    async def _send(self, partition: int, lines: Sequence[Line]) -> None:
         """One batch; where it is refused for its content, line by line."""
-        if not records:
+        if not lines:
             return
         try:
-            await self._broker.send(self._topic, partition, records)
+            await self._broker.send(self._topic, partition, [record_of(line) for line in lines])
         except BatchRefused as exc:
-            if len(records) == 1:
-                self._results["refused"].add()
-                logs.error("kafka refuses a line of the audit for good", key=records[0].event_id, reason=str(exc))
+            if len(lines) == 1:
+                await self._refused(partition, lines[0], str(exc))
                 return
-            for record in records:
-                await self._send(partition, [record])
+            for line in lines:
+                await self._send(partition, [line])
         else:
-            self._results["posted"].add(len(records))
+            self._results["posted"].add(len(lines))
+
+    async def _refused(self, partition: int, line: Line, reason: str) -> None:
+        self._results["refused"].add()
+        logs.error("kafka refuses a line of the audit for good", key=line.key.decode(), reason=reason)
+        if line.acknowledged:
+            await self._send(partition, [uncounted(line)])
 
     def _complain(self, what: str, reason: str = "") -> None:
         """Once, until lines are posted again: an outage has one line of each kind in the log."""

@@ -13,7 +13,8 @@ replayed hours later or by another worker.  One request's record is one, however
 again is a duplicate.  An id that two requests brought is two, as it was acknowledged twice.
 
 Not found, and acknowledged at another data directory than ours: it may wait in the spool there, so it is not called
-missing but `elsewhere`, unless --everywhere says that these spools are empty or gone.
+missing but `elsewhere`, unless --everywhere says that these spools are empty or gone.  A worker has one data directory all its
+life, so one line with our name is enough: its first ones may have a drawn name, where the disk was slow to say the real one.
 
 A part that is not there, for the numbers of a worker's parts grow by one, and events that had no sheet make their minute
 unaudited; its other parts are judged all the same.
@@ -31,7 +32,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from gateway import keys
-from gateway.audit.files import home_of, waiting_lines
+from gateway.audit.files import DIRECTORY, home_of, waiting_lines
 from gateway.audit.stored import Log
 from gateway.clock import Clock
 from gateway.config import Config
@@ -55,6 +56,7 @@ _DRAIN_MINUTES: Final = 2  # within so many a worker ends whose supervisor has
 _DUE_S: Final = 60.0  # lines are posted within so long of their minute's last answer
 _ELEMENT: Final = struct.Struct(">16sQ")  # id, received_us; by worker, minute and place
 _MINUTE_US: Final = audit.MINUTE_MS * 1000
+_INSTANTS: Final = range(audit.minute_of("9999-12-31T00:00Z"))  # that Kafka has records of, and that have a name
 _NOTHING: Final = (bytearray(), bytearray(), bytearray())
 
 
@@ -93,11 +95,14 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", comm
 
 
 def _instant(text: str) -> int:
-    """The minute since the epoch.  Raises ValueError, which argparse tells."""
+    """The minute since the epoch.  Raises ValueError and ArgumentTypeError, which argparse tells."""
     instant = datetime.fromisoformat(text)
     if instant.tzinfo is None:
         raise ValueError(text)
-    return int(instant.timestamp()) // 60
+    minute = int(instant.timestamp() // 60)
+    if minute not in _INSTANTS:  # in UTC: a zone may take the first and last day of the calendar out of it
+        raise argparse.ArgumentTypeError(f"{text}: want a time from 1970-01-01T00:00Z on, before 9999-12-31T00:00Z")
+    return minute
 
 
 # argparse names a type by this in its complaint.
@@ -123,7 +128,7 @@ async def run(config: Config, arguments: argparse.Namespace, disk: Disk, clock: 
     except BrokerAway as exc:
         return Outcome(FAILED, f"kafka {config.deliver.bootstrap}: {exc}: is it up, and does {config.deliver.audit_topic} exist?")
     except OSError as exc:
-        return Outcome(FAILED, f"{exc.filename}: {exc.strerror}")
+        return Outcome(FAILED, f"{exc.filename or config.process.data_dir}: {exc.strerror}")
     return _reckoned(search, is_everywhere=arguments.everywhere, is_strict=arguments.strict)
 
 
@@ -139,6 +144,7 @@ class Search:
         self.lives: dict[str, Heard] = {}
         self.uncounted: set[Key] = set()  # that say of themselves that they are not whole
         self.bad_lines = 0
+        self.bad_files: list[str] = []  # of lines that wait, and cannot be read
         self.elements: dict[Key, tuple[bytearray, bytearray, bytearray]] = {}  # by place
         self.foreign = 0  # records in Kafka that no gateway of ours wrote
         self.home = ""
@@ -150,7 +156,9 @@ class Search:
         deliver, data_dir = self._config.deliver, Path(self._config.process.data_dir)
         log = self._log
         from_ms = self.minutes.start * audit.MINUTE_MS
-        for value in await self._disk.run(lambda: waiting_lines(self._disk, data_dir)):
+        waiting = await self._disk.run(lambda: waiting_lines(self._disk, data_dir))
+        self.bad_files = waiting.unreadable
+        for value in waiting.lines:
             self._heard(value)
         async for batch in log.read(deliver.audit_topic, from_ms - _BEFORE * audit.MINUTE_MS):
             for stored in batch:
@@ -161,7 +169,9 @@ class Search:
         for topic in (deliver.syncs_topic, deliver.signups_topic):
             async for batch in log.read(topic, from_ms):
                 for one in batch:
-                    self.foreign += not self._found(dict(one.headers), Place.KAFKA)
+                    # Kafka knows headers without a value; no gateway writes one.
+                    headers = {name: value for name, value in one.headers if value is not None}
+                    self.foreign += not self._found(headers, Place.KAFKA)
         self.cut = log.cut
 
     def _heard(self, value: bytes) -> None:
@@ -236,7 +246,7 @@ def _reckoned(search: Search, *, is_everywhere: bool, is_strict: bool) -> Outcom
             cells = audit.added(cells, audit.unpacked(part.cells))
         one = judge(cells, found.ids, is_torn=any(part.is_torn for part in parts.values()))
         life = search.lives[key.worker]
-        judged.append((key, "" if is_everywhere or life.home == search.home != "" else life.machine, one))
+        judged.append((key, "" if is_everywhere or (search.home and search.home in life.homes) else life.machine, one))
         duplicates += found.duplicates
     unaudited = _unaudited(search)
     return _told(search, judged, duplicates, unaudited, is_strict=is_strict)
@@ -251,7 +261,7 @@ def _unaudited(search: Search) -> list[Key]:
     wanted = {key for key in search.elements if key not in search.lines} | search.uncounted
     for worker, life in search.lives.items():
         newest = max(life.minutes)
-        starts = [other.since for other in search.lives.values() if other is not life and other.home == life.home and other.since > newest]
+        starts = [other.since for other in search.lives.values() if other is not life and other.homes & life.homes and other.since > newest]
         end = newest + 1 if life.has_last else min(start + _DRAIN_MINUTES for start in [*starts, search.minutes.stop])
         expected = range(max(life.since, search.minutes.start), min(end, search.minutes.stop))
         wanted |= {Key(worker, minute) for minute in expected if Key(worker, minute) not in search.lines}
@@ -279,7 +289,7 @@ def _told(search: Search, judged: list[tuple[Key, str, Judged]], duplicates: int
         f"unaudited minutes: {len(unaudited)}",
     ]
     lines += list(_details(search, judged, unaudited))
-    is_judged = not (undetermined or others.missing or unaudited or search.bad_lines or search.unreadable)
+    is_judged = not (undetermined or others.missing or unaudited or search.bad_lines or search.bad_files or search.unreadable)
     code = MISSING if ours.missing else UNJUDGED if is_strict and not is_judged else DONE
     return Outcome(code, "\n".join(lines))
 
@@ -301,6 +311,8 @@ def _details(search: Search, judged: list[tuple[Key, str, Judged]], unaudited: l
         yield f"… and {len(shown) - _SHOWN_MAX} lines more"
     for topic in sorted(search.cut):
         yield f"note: {topic} begins within this time or later: older records may have been deleted"
+    for name in search.bad_files[:_SHOWN_MAX]:
+        yield f"note: {DIRECTORY}/{name} cannot be read: lines in it are not known"
     for count, what in (
         (search.foreign, "records without a gateway's headers"),
         (search.bad_lines, f"lines of {search._config.deliver.audit_topic} that contradict themselves"),  # noqa: SLF001 - its own

@@ -1,26 +1,28 @@
 """<data_dir>/audit: lines of the loss audit that Kafka may not have yet, and the name of the data directory.
 
 Decided here: which files there are, and that each is there as a whole or not at all.  Not decided here: when a line
-goes there and when it leaves (auditor.py).  All of it blocks, and raises OSError where the disk does not.
+goes there and when it leaves (auditor.py).  All of it blocks, and raises OSError where the disk does not.  A file of
+lines that cannot be read is told by its name, and holds up no other.
 
     home            16 hex digits, drawn once: names this data directory, in which the spool is, in its lines
     <name>.lines    lines as they are posted, in any order; the supervisor's are <µs>-<number>, an orphaned worker's <µs>-<its name>
-    ….draft         is being written, or was when its writer was killed
+    ….draft         is being written, or was when its writer was killed: the next supervisor removes those of lines
 """
 
 import contextlib
 import re
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from gateway.core import audit
 from gateway.core.audit import Line
-from gateway.disk import Disk, put_file
+from gateway.disk import NOT_THE_DISKS, Disk, put_file
 
 DIRECTORY: Final = "audit"
 HOME_FILE: Final = "home"
 _SUFFIX: Final = ".lines"
+_DRAFT: Final = re.compile(r"([0-9]+)-.*\.lines\.draft")
 _HOME: Final = re.compile("[0-9a-f]{16}")
 
 
@@ -48,14 +50,40 @@ def put_lines(disk: Disk, data_dir: Path, name: str, lines: Sequence[Line]) -> L
     return True
 
 
-def lines_by_file(disk: Disk, data_dir: Path, known: Collection[str]) -> dict[str, list[Line]]:
+class Found(NamedTuple):
+    """What is in the directory."""
+
+    lines: dict[str, list[Line]]  # by file
+    unreadable: list[str]  # files
+
+
+def lines_by_file(disk: Disk, data_dir: Path, known: Collection[str]) -> Found:
     """Of each file that is not known, what is a line."""
-    return {name: [minute.line for value in values if (minute := audit.read(value)) is not None] for name, values in _values(disk, data_dir, known)}
+    found = Found({}, [])
+    for name, values in _values(disk, data_dir, known):
+        if values is None:
+            found.unreadable.append(f"{name}{_SUFFIX}")
+        else:
+            found.lines[name] = [minute.line for value in values if (minute := audit.read(value)) is not None]
+    return found
 
 
-def waiting_lines(disk: Disk, data_dir: Path) -> list[bytes]:
-    """All of them, as they are posted; for who only looks."""
-    return [value for _, values in _values(disk, data_dir, ()) for value in values if audit.read(value) is not None]
+class Waiting(NamedTuple):
+    """All that waits, for who only looks."""
+
+    lines: list[bytes]  # as they are posted
+    unreadable: list[str]  # files
+
+
+def waiting_lines(disk: Disk, data_dir: Path) -> Waiting:
+    """In all of the files."""
+    waiting = Waiting([], [])
+    for name, values in _values(disk, data_dir, ()):
+        if values is None:
+            waiting.unreadable.append(f"{name}{_SUFFIX}")
+        else:
+            waiting.lines.extend(value for value in values if audit.read(value) is not None)
+    return waiting
 
 
 def remove(disk: Disk, data_dir: Path, names: Collection[str]) -> Literal[True]:
@@ -66,13 +94,32 @@ def remove(disk: Disk, data_dir: Path, names: Collection[str]) -> Literal[True]:
     return True
 
 
-def _values(disk: Disk, data_dir: Path, known: Collection[str]) -> Iterator[tuple[str, list[bytes]]]:
+def remove_drafts(disk: Disk, data_dir: Path, before_us: int) -> Literal[True]:
+    """Of lines, and begun by writers that began before this: they are gone."""
+    for name in disk.names(data_dir / DIRECTORY):
+        if (draft := _DRAFT.fullmatch(name)) and int(draft[1]) < before_us:
+            with contextlib.suppress(FileNotFoundError):
+                disk.unlink(data_dir / DIRECTORY / name)
+    return True
+
+
+def _values(disk: Disk, data_dir: Path, known: Collection[str]) -> Iterator[tuple[str, list[bytes] | None]]:
+    """By file; None: it cannot be read."""
     directory = data_dir / DIRECTORY
     names = sorted(name.removesuffix(_SUFFIX) for name in disk.names(directory) if name.endswith(_SUFFIX))
     for name in names:
-        if name not in known:
-            with contextlib.suppress(FileNotFoundError):  # all of it was posted, just now
-                yield name, _read(disk, directory / f"{name}{_SUFFIX}").splitlines()
+        if name in known:
+            continue
+        try:
+            values = _read(disk, directory / f"{name}{_SUFFIX}").splitlines()
+        except FileNotFoundError:  # all of it was posted, just now
+            continue
+        except OSError as exc:
+            if exc.errno in NOT_THE_DISKS:
+                raise
+            yield name, None
+        else:
+            yield name, values
 
 
 def _read(disk: Disk, path: Path) -> bytes:

@@ -28,7 +28,7 @@ class Stored(NamedTuple):
 
     timestamp_ms: int
     value: bytes
-    headers: Sequence[tuple[str, bytes]]
+    headers: Sequence[tuple[str, bytes | None]]
 
 
 class Log:
@@ -84,7 +84,8 @@ class Log:
         async with asyncio.timeout(self._timeout_s):
             begins = await consumer.beginning_offsets(partitions)
             ends = await consumer.end_offsets(partitions)
-            starts = await consumer.offsets_for_times(dict.fromkeys(partitions, from_ms))
+            # Nothing is older than the epoch, and the client refuses to ask.
+            starts = await consumer.offsets_for_times(dict.fromkeys(partitions, max(from_ms, 0)))
         firsts = {at: start.offset if (start := starts[at]) is not None else ends[at] for at in partitions}
         if any(0 < begins[at] == firsts[at] for at in partitions):
             self.cut.add(topic)

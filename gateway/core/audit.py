@@ -144,6 +144,12 @@ class Line(Struct, frozen=True, kw_only=True):
         return f"{self.worker}:{self.minute}:{self.part}".encode()
 
 
+def uncounted(line: Line) -> Line:
+    """What is said where this one cannot be: how many events, and none of what they were."""
+    events = line.uncounted + line.acknowledged
+    return msgspec.structs.replace(line, is_torn=False, acknowledged=0, uncounted=events, hash=f"{0:032x}", cells="")
+
+
 def packed(cells: Cells) -> str:
     """Cells as a line has them."""
     out = []

@@ -15,13 +15,15 @@ class Heard:
 
     def __init__(self, line: Line, since: int) -> None:
         self.since = since
-        self.home, self.machine = line.home, line.machine
+        self.machine = line.machine
+        self.homes: set[str] = set()  # of its one data directory: the name drawn for it may stand in lines until the disk says another
         self.has_last = False
         self.minutes: set[int] = set()
         self.minute_of_part: dict[int, int] = {}
 
     def heard(self, line: Line, minute: int) -> None:
         """One of them."""
+        self.homes.add(line.home)
         self.has_last |= line.is_last
         self.minutes.add(minute)
         if line.part:

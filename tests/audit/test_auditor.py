@@ -21,6 +21,7 @@ from gateway.core.audit import Line
 from gateway.disk import RealDisk
 from gateway.errors import BrokerAway
 from gateway.kafka import Topic
+from tests.audit.test_files import unreadable
 from tests.audit.test_sheets import records
 from tests.fakes import FakeBroker, VirtualLoop, count, in_virtual_time
 from tests.minutes import event_id, line
@@ -253,6 +254,57 @@ async def test_a_line_that_kafka_refuses_for_good_holds_up_no_other() -> None:
 
 
 @in_virtual_time
+async def test_a_refused_line_leaves_its_place_and_the_number_of_its_events() -> None:
+    async with world() as w:
+        w.broker.refuse = lambda one: len(one.body) > 3_000
+        w.acknowledge(w.sit("0000002a"), 0, 500)
+        w.auditor.worker_ended(0)
+        await asyncio.sleep(20)
+        assert (w.acknowledged(), w.counted("refused"), w.waiting) == (0, 1, 0)
+        assert [(one.part, one.uncounted) for one in w.posted() if one.uncounted] == [(1, 500)]
+
+
+@in_virtual_time
+async def test_a_dropped_line_leaves_its_place_and_the_number_of_its_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of a killed worker: the small line that tells its end fits, and would make the minute look idle."""
+    monkeypatch.setattr(module, "LINES_BYTES_MAX", 20_000)
+    async with world() as w:
+        sheets = w.sit("0000002a")
+        w.broker.kill()
+        for minute in range(4):
+            w.acknowledge(sheets, minute * 500, 500)
+            await asyncio.sleep(60)
+        w.acknowledge(sheets, 5_000, 500)
+        await asyncio.sleep(2)
+        w.auditor.worker_ended(0)
+        await asyncio.sleep(2)
+        w.broker.revive()
+        await asyncio.sleep(60)
+        [last] = {one.key: one for one in w.posted() if one.is_last}.values()
+        whole = {one.key: one for one in w.posted()}.values()
+        assert sum(one.uncounted for one in whole if one.minute == last.minute) == 500
+        assert sum(one.acknowledged + one.uncounted for one in whole) == 2_500
+        assert 0 < w.acknowledged() < 2_500
+
+
+@in_virtual_time
+async def test_a_file_that_cannot_be_read_is_said_once_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    """The files behind it are posted meanwhile."""
+    disk = SimulatedDisk()
+    for n in range(2):
+        files.put_lines(disk, DATA, f"1-{n}", [line([event_id(n)], worker=f"{n:08x}")])
+    unreadable(disk, "1-0.lines")
+    async with world(disk) as w:
+        await asyncio.sleep(1_000)
+        assert [one.worker for one in w.posted()] == ["00000001"]
+        assert [(one.message, one.__dict__["fields"]) for one in caplog.records] == [("a file of the audit's lines cannot be read", {"file": "1-0.lines"})]
+        disk.unreadable = {}
+        await asyncio.sleep(40)
+        assert [one.worker for one in w.posted()] == ["00000001", "00000000"]
+        assert w.files() == []
+
+
+@in_virtual_time
 async def test_without_a_disk_lines_are_posted_all_the_same() -> None:
     disk = SimulatedDisk()
     disk.faults = lambda kind: errno.EROFS if kind in ("create", "make_directory", "append", "sync") else 0
@@ -335,6 +387,52 @@ async def test_a_disk_that_comes_back_takes_what_waits_and_gives_its_name() -> N
         await asyncio.sleep(30)
         assert (w.acknowledged(), {one.home for one in w.posted()}) == (10, {"07" * 8})
         assert [name for name in w.files() if name.endswith(".lines")] == []
+
+
+@in_virtual_time
+async def test_a_disk_that_was_full_for_long_is_left_without_drafts() -> None:
+    async with world() as w:
+        w.broker.kill()
+        sheets = w.sit("0000002a")
+        w.disk.faults = lambda kind: errno.ENOSPC if kind == "append" else 0
+        for minute in range(40):
+            w.acknowledge(sheets, minute * 100, 100)
+            await asyncio.sleep(60)
+        assert w.files() == []
+        w.disk.faults = lambda _: 0
+        w.broker.revive()
+        await asyncio.sleep(300)
+        assert (w.acknowledged(), w.waiting, w.files()) == (4_000, 0, [])
+
+
+@in_virtual_time
+async def test_drafts_of_killed_writers_are_removed_at_the_start() -> None:
+    """Not one that was begun minutes ago: an orphaned worker may be at it."""
+    disk = SimulatedDisk()
+    disk.make_directory(DATA / "audit")
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    young = f"{loop.clock.now_us() - 60_000_000}-0000002a.lines.draft"
+    for name in (young, f"{loop.clock.now_us() - 3_600_000_000}-7.lines.draft"):
+        disk.create(DATA / "audit" / name).append(b"{")
+    async with world(disk) as w:
+        assert w.files() == [young]
+
+
+@in_virtual_time
+async def test_a_file_that_could_not_be_removed_is_removed_later_and_not_read_again() -> None:
+    async with world() as w:
+        w.broker.kill()
+        w.acknowledge(w.sit("0000002a"), 0, 10)
+        await asyncio.sleep(120)
+        w.disk.faults = lambda kind: errno.EROFS if kind == "unlink" else 0
+        w.broker.revive()
+        await asyncio.sleep(100)
+        assert len(w.files()) > 0
+        assert len({one.key for one in w.posted()}) == len(w.posted())
+        w.disk.faults = lambda _: 0
+        await asyncio.sleep(5)
+        assert w.files() == []
 
 
 @in_virtual_time

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from gateway.__main__ import main
-from gateway.audit import command
+from gateway.audit import command, files
 from gateway.audit.command import DONE, FAILED, MISSING, UNJUDGED, USAGE, Outcome
 from gateway.audit.stored import Log, Stored
 from gateway.config import Config, Process
@@ -21,6 +21,7 @@ from gateway.errors import BrokerAway
 from gateway.spool.disk_spool import DiskSpool
 from gateway.spool.key import secrets_of
 from tests import records as parsing
+from tests.audit.test_files import unreadable
 from tests.fakes import FakeClock, in_virtual_time
 from tests.minutes import event_id
 from tests.records import made
@@ -154,6 +155,27 @@ async def test_spooled_and_rejected_are_not_missing() -> None:
     spool.settle(sequences)
     await spool.close()
     assert await w.told() == (DONE, {"acknowledged": 30, "found": 29, "rejected": 1}, [])
+
+
+@in_virtual_time
+async def test_what_is_replayed_while_it_is_looked_for_is_seen() -> None:
+    """It leaves the spool for Kafka between two looks: whichever topic is read first, the spool was read before it."""
+    w = World()
+    spool = await w.spool()
+    w.post(line(range(5)))
+    sequences = await spool.append("syncs.v1", 0, [event(n) for n in range(5)])
+    read = w.log.read
+
+    async def replays_behind(topic: str, from_ms: int) -> AsyncIterator[list[Stored]]:
+        async for batch in read(topic, from_ms):
+            yield batch
+        if topic == "syncs.v1":
+            w.store([event(n) for n in range(5)])
+            spool.settle(sequences)
+            await spool.close()
+
+    w.log.read = replays_behind  # type: ignore[method-assign]
+    assert await w.told() == (DONE, {"acknowledged": 5, "still in spool": 5}, [])
 
 
 @in_virtual_time
@@ -324,6 +346,25 @@ async def test_a_frame_that_cannot_be_read_leaves_something_to_judge() -> None:
 
 
 @in_virtual_time
+async def test_a_file_of_lines_that_cannot_be_read_leaves_something_to_judge() -> None:
+    w = World()
+    w.post(line(range(3), is_last=True))
+    w.store([event(n) for n in range(3)])
+    files.put_lines(w.disk, DATA, "1-0", [line(range(3))])
+    unreadable(w.disk, "1-0.lines")
+    note = "note: audit/1-0.lines cannot be read: lines in it are not known"
+    assert await w.told() == (DONE, {"acknowledged": 3, "found": 3}, [note])
+    assert (await w.told(strict=True))[0] == UNJUDGED
+
+
+@in_virtual_time
+async def test_a_disk_that_says_no_file_is_told_with_the_data_directory() -> None:
+    w = World()
+    unreadable(w.disk, "home")
+    assert await w.run() == (FAILED, "/data: Input/output error")
+
+
+@in_virtual_time
 async def test_without_an_end_it_stops_at_the_last_minute_whose_lines_are_due() -> None:
     """A minute's last answer may take deliver.timeout_ms, and its line a minute from then."""
     w = World()
@@ -374,6 +415,23 @@ async def test_what_another_machine_may_hold_is_elsewhere_until_it_is_said_to_ho
 
 
 @in_virtual_time
+async def test_a_worker_whose_first_lines_have_a_drawn_name_is_ours_by_any_other_line() -> None:
+    """The disk was slow to say the name; whichever line is read first, and whichever minute has the loss."""
+    before, after = line([], MINUTE - 1, part=0, home="08" * 8), line([], MINUTE + 1, part=0, is_last=True)
+    for lines in (
+        (before, line(range(100)), after),
+        (after, line(range(100)), before),
+        (before, line(range(100), home="08" * 8), after),
+    ):
+        w = World()
+        w.post(*lines)
+        w.store([event(n) for n in range(99)])
+        code, counts, rest = await w.told()
+        assert (code, counts) == (MISSING, {"acknowledged": 100, "found": 99, "missing": 1})
+        assert rest == [f"missing {audit.text_of(event_id(99))} worker 0000002a 2026-12-18T06:00Z"]
+
+
+@in_virtual_time
 async def test_a_line_that_was_changed_proves_nothing() -> None:
     w = World()
     w.post(line(range(5), acknowledged=4))
@@ -390,6 +448,9 @@ async def test_what_is_strange_is_noted() -> None:
     name = audit.text_of(event_id(1)).encode()
     for headers in (
         [("worker", b"x")],
+        [("worker", None), ("received_us", b"1"), ("ce_id", name)],
+        [("worker", b"x"), ("received_us", None), ("ce_id", name)],
+        [("worker", b"x"), ("received_us", b"1"), ("ce_id", None)],
         [("worker", b"x"), ("received_us", b"-1"), ("ce_id", name)],
         [("worker", b"x"), ("received_us", b"1"), ("ce_id", b"e1")],
         [("worker", b"\xff"), ("received_us", b"1"), ("ce_id", name)],
@@ -406,7 +467,7 @@ async def test_what_is_strange_is_noted() -> None:
     w.log.read = cut  # type: ignore[method-assign]
     code, counts, rest = await w.told()
     assert (code, counts) == (DONE, {})
-    assert rest == ["note: signups.v1 begins within this time or later: older records may have been deleted", "note: 4 records without a gateway's headers"]
+    assert rest == ["note: signups.v1 begins within this time or later: older records may have been deleted", "note: 7 records without a gateway's headers"]
 
 
 @in_virtual_time
@@ -442,6 +503,10 @@ async def test_a_long_list_is_cut_and_says_so() -> None:
         (("--from", "2026-12-18T06:00"), "time with a zone"),
         (("--from", "yesterday"), "time with a zone"),
         (("--from", "2026-12-18T06:00+09:00", "--to", "x"), "time with a zone"),
+        (("--from", "1969-12-31T23:59:59.5Z"), "--from: 1969-12-31T23:59:59.5Z: want a time from 1970"),
+        (("--from", "0001-01-01T00:00+14:00"), "want a time from 1970"),
+        (("--from", "2026-12-18T06:00Z", "--to", "9999-12-31T23:59-14:00"), "--to: 9999-12-31T23:59-14:00: want a time from 1970"),
+        (("--from", "10000-01-01T00:00Z"), "time with a zone"),
     ],
 )
 def test_a_wrong_command_is_told_in_a_line(words: Sequence[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -453,6 +518,8 @@ def test_a_wrong_command_is_told_in_a_line(words: Sequence[str], complaint: str,
 
 def test_times_are_instants() -> None:
     assert command._instant("2026-12-18T15:00:59+09:00") == MINUTE == command._instant("2026-12-18T06:00Z")
+    assert command._instant("1970-01-01T00:00Z") == 0
+    assert audit.minute_text(command._instant("9999-12-30T23:59Z")) == "9999-12-30T23:59Z"
 
 
 def test_nobody_there_is_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -164,6 +164,24 @@ def test_a_kill_at_any_write_loses_nothing_that_was_counted_before(writes: int) 
     assert [one.worker for one in taken(desk, None)] == ["0000002b"]
 
 
+@pytest.mark.parametrize("writes", range(30))
+def test_a_kill_at_any_write_of_a_sheet_that_is_used_again_counts_nothing_of_before_twice(writes: int) -> None:
+    slot = words()
+    desk, sheets = Desk(slot), Sheets(slot, "0000002a", 0)
+    sheets.count(records(0, 20))
+    assert len(taken(desk, None)) == 1
+    sheets, is_done = Sheets(slot, "0000002b", 0), False
+    sheets._words = _Board(slot, writes)  # type: ignore[assignment]
+    with contextlib.suppress(_Killed):
+        sheets.count(records(20, 2, MINUTE + 1))
+        is_done = True
+    found = taken(desk, None)
+    assert [(one.worker, one.minute, one.number) for one in found] in ([], [("0000002b", MINUTE + 1, 2)])
+    counted = [one.cells for one in found if one.cells]
+    assert counted in ([], [audit.cells_of([event_id(20), event_id(21)])])
+    assert len(counted) == 1 or not is_done
+
+
 def test_a_worker_killed_with_sigkill_leaves_its_sheets_on_the_board() -> None:
     board = Board.create(1)
     pid = os.fork()

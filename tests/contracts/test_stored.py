@@ -63,6 +63,12 @@ async def test_each_record_from_then_on_is_read_once(stack: Devstack) -> None:
     assert log.cut == set()
 
 
+async def test_from_before_the_epoch_on_is_all_there_is(stack: Devstack) -> None:
+    name = await topic(stack)
+    await produce(stack, name, 0, 0, 10)
+    assert await read(Log(stack.kafka.bootstrap, 20.0), name, -NOW_MS - 300_000) == [0, 10]
+
+
 async def test_a_replay_of_long_ago_is_read_although_newer_ones_stand_before_it(stack: Devstack) -> None:
     name = await topic(stack)
     await produce(stack, name, 0, 0, 10, 5_000_000, 9_000_000, 20, 30)

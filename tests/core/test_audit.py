@@ -50,6 +50,15 @@ def test_an_id_is_its_text_and_back() -> None:
             audit.id_of(wrong)
 
 
+def test_what_stands_in_place_of_a_line_says_how_many_and_not_what() -> None:
+    said = line([event_id(n) for n in range(300)], uncounted=4, is_torn=True, is_last=True)
+    place = audit.uncounted(said)
+    assert (place.key, place.is_last, place.uncounted) == (said.key, True, 304)
+    minute = audit.read(audit.encoded(place))
+    assert minute is not None
+    assert (minute.cells, len(audit.encoded(place)) < 500) == ({}, True)
+
+
 def _one_cell_less(said: Line) -> Line:
     return msgspec.structs.replace(said, cells=base64.b64encode(base64.b64decode(said.cells)[26:]).decode())
 

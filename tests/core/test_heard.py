@@ -33,6 +33,13 @@ def test_minutes_that_a_lost_part_may_be_of(parts: list[tuple[int, int]], minute
     assert list(heard(*parts).gaps()) == minutes
 
 
+def test_each_name_of_its_data_directory_is_remembered() -> None:
+    of = Heard(line([], home="08" * 8), 0)
+    for home in ("08" * 8, "07" * 8, "07" * 8):
+        of.heard(line([], home=home), 10)
+    assert of.homes == {"07" * 8, "08" * 8}
+
+
 def test_the_last_line_is_remembered_whatever_comes_after_it() -> None:
     of = heard((1, 10))
     of.heard(line([], part=0, is_last=True), 11)
