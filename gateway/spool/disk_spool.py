@@ -210,11 +210,11 @@ class DiskSpool:
 
     # Appending, and what became of it
 
-    def append(self, topic: str, partition: int, records: Sequence[Record]) -> "asyncio.Future[range]":
+    def append(self, topic: str, partition: int, records: Sequence[Record], *, is_moved: bool = False) -> "asyncio.Future[range]":
         if why := self._commits.why_not:
             raise SpoolFailed(why)
         added_bytes = form.frame_bytes_max(topic, records)
-        if not self._books.has_room(added_bytes, topic):
+        if not is_moved and not self._books.has_room(added_bytes, topic):
             raise SpoolFull(f"{self._books.size_bytes + self._books.promised_bytes} bytes of {self._bytes_max}")
         return self._commits.append((topic, partition), records, added_bytes)
 
