@@ -11,6 +11,7 @@ records wait.  What is found then is late: it joins behind all there is, as anot
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from gateway import logs
@@ -40,6 +41,11 @@ class Sweep:
     def adopted(self, segments: Segments) -> None:
         """A directory that is locked by us, until nothing in it is left."""
         self._adopted.append(segments)
+
+    @property
+    def directories(self) -> list[Path]:
+        """Those of others that are locked by us."""
+        return [segments.directory for segments in self._adopted]
 
     def begin(self) -> None:
         """Remove what is done with by now, in the background."""

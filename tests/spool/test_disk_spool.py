@@ -239,6 +239,33 @@ async def test_what_was_left_is_found_when_the_disk_says_it() -> None:
 
 
 @in_virtual_time
+async def test_a_directory_that_somebody_took_after_our_start_is_adopted_when_he_is_gone(caplog: pytest.LogCaptureFixture) -> None:
+    """Another supervisor drains beside us, and its next worker takes a spare: one that is new, then one that we had before."""
+    disk, other = SimulatedDisk(), HOME.parent / "8"
+    spool = await opened(disk)
+    spool.adopt_from(HOME.parent, sorted)
+    await asyncio.sleep(2)
+    for first in (0, 2):
+        locks = set(disk.locks)
+        beside = await opened(disk, "8")
+        disk.locks |= locks
+        await beside.append("syncs", 0, some(first, 2))
+        caplog.clear()
+        await asyncio.sleep(200)
+        assert (spool.waiting(), caplog.text) == ({}, "")
+        await beside.close()
+        await asyncio.sleep(100)
+        assert await names(spool) == [f"e{first}", f"e{first + 1}"]
+        spool.settle(range(MANY))
+        await asyncio.sleep(100)
+        assert other not in disk.locks
+    done = len(disk.log)
+    await asyncio.sleep(600)
+    assert len(disk.log) == done, "nothing is written for what was adopted before"
+    await spool.close()
+
+
+@in_virtual_time
 async def test_a_rejected_record_that_the_disk_did_not_take_is_kept_apart_when_it_does() -> None:
     disk, kept = SimulatedDisk(), some(0, 3)
     spool = await opened(disk)
