@@ -340,7 +340,11 @@ class DiskSpool:
             self._commits.roll_next()  # what is appended later stands behind them, in a segment of its own
         else:
             self._books.note_damage(found)
-        self._rejected_elsewhere_bytes[directory] = await self._disk.run(partial(kept_bytes, self._new_segments(directory / _REJECTED)))
+        rejected = self._new_segments(directory / _REJECTED)
+        if rejected.directory == self._rejected.segments.directory:  # in a spare directory, ours is the seat's all the same
+            await self._look()
+        else:
+            self._rejected_elsewhere_bytes[directory] = await self._disk.run(partial(kept_bytes, rejected))
         self._ids.adopted(spool_id, segments, found, shift)
         return True
 

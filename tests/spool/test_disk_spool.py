@@ -463,6 +463,23 @@ async def test_what_was_rejected_by_whoever_had_the_directory_until_now_is_known
 
 
 @in_virtual_time
+async def test_what_was_rejected_counts_once_for_who_sits_in_a_spare_directory() -> None:
+    disk = SimulatedDisk()
+    leaving = await opened(disk)
+    [sequence] = await leaving.append("syncs", 0, some(0, 1))
+    later = DiskSpool(SETTINGS, HOME, [bytes(32)], FakeClock().clock, disk, reserved_for="signups", spares=[HOME.parent / "4"])
+    leaving.reject("syncs", 0, sequence, *some(0, 1))
+    await leaving._idle()
+    await later.open()
+    [sequence] = await leaving.append("syncs", 0, some(1, 1))
+    leaving.reject("syncs", 0, sequence, *some(1, 1))
+    await leaving.close()
+    kept_bytes = leaving.rejected_bytes
+    assert (later.directory.name, await later.adopt(HOME)) == ("4", True)
+    assert later.rejected_bytes == kept_bytes > 0
+
+
+@in_virtual_time
 async def test_what_is_kept_for_a_person_is_not_in_the_bytes_that_wait() -> None:
     spool = await opened(SimulatedDisk())
     sequences = await spool.append("syncs", 0, some(0, 3, 1_000))
