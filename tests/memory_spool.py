@@ -130,10 +130,10 @@ class MemorySpool:
         self._is_open = True
         return True
 
-    def append(self, topic: str, partition: int, records: Sequence[Record]) -> "asyncio.Future[range]":
+    def append(self, topic: str, partition: int, records: Sequence[Record], *, is_moved: bool = False) -> "asyncio.Future[range]":
         if not self._is_open or self.is_broken:
             raise SpoolFailed("broken")
-        if self._is_full(len(records)) and topic != self._reserved_for:
+        if not is_moved and self._is_full(len(records)) and topic != self._reserved_for:
             raise SpoolFull("full")
         loop = asyncio.get_running_loop()
         self.appends.append([record.event_id for record in records])

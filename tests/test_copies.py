@@ -550,7 +550,7 @@ async def test_a_write_that_ends_late_still_counts() -> None:
 class BuggySpool(MemorySpool):
     """Whose appends end with what nobody raises on purpose."""
 
-    def append(self, *_: object) -> "asyncio.Future[range]":
+    def append(self, *_: object, **__: object) -> "asyncio.Future[range]":
         future = asyncio.get_running_loop().create_future()
         future.set_exception(ZeroDivisionError())
         return future

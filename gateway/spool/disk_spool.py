@@ -78,7 +78,7 @@ class DiskSpool:
         self._new_segments: Callable[[Path], Segments] = lambda path: Segments(disk, path, secrets, random)
         self._log = Segments(disk, directory, secrets, random, spares=spares)
         self._rejected = Rejected(self._new_segments(directory / _REJECTED), settings.rejected_bytes_max)
-        self._rejected_elsewhere_bytes = 0  # in directories that were adopted
+        self._rejected_elsewhere_bytes: dict[Path, int] = {}  # in directories that were adopted
         self._refused: deque[tuple[int, Group]] = deque()  # by Kafka, for good; still to be kept apart
         self._is_put_off = False  # what was refused waits for a disk that failed
         self._is_closed = False
@@ -90,6 +90,7 @@ class DiskSpool:
         self._sweep.on_late = self._joined
         self._replay = Replay(disk, self._books)
         self._theirs: dict[Path, _Theirs] = {}
+        self._seen_bytes: dict[Path, int] = {}  # of records, in directories that may be adopted
         self.records_rejected = 0
         self.on_found: Callable[[], object] = lambda: None
 
@@ -165,7 +166,7 @@ class DiskSpool:
 
     @property
     def rejected_bytes(self) -> int:
-        return self._rejected.kept_bytes + self._rejected_elsewhere_bytes
+        return self._rejected.kept_bytes + sum(self._rejected_elsewhere_bytes.values())
 
     def takes(self, topic: str) -> bool:
         return not self._commits.why_not and (self._books.has_room(_ROOM_BYTES, "") or self._books.has_room(_ROOM_BYTES, topic))
@@ -216,11 +217,11 @@ class DiskSpool:
 
     # Appending, and what became of it
 
-    def append(self, topic: str, partition: int, records: Sequence[Record]) -> "asyncio.Future[range]":
+    def append(self, topic: str, partition: int, records: Sequence[Record], *, is_moved: bool = False) -> "asyncio.Future[range]":
         if why := self._commits.why_not:
             raise SpoolFailed(why)
         added_bytes = form.frame_bytes_max(topic, records)
-        if not self._books.has_room(added_bytes, topic):
+        if not is_moved and not self._books.has_room(added_bytes, topic):
             raise SpoolFull(f"{self._books.size_bytes + self._books.promised_bytes} bytes of {self._bytes_max}")
         return self._commits.append((topic, partition), records, added_bytes)
 
@@ -272,23 +273,51 @@ class DiskSpool:
         self._tasks.run("adopt", partial(self._adopt_from, root, chosen))
 
     async def _adopt_from(self, root: Path, chosen: Callable[[Sequence[str]], Sequence[str]]) -> None:
-        names: Sequence[str] | None = None
-        while names is None:
-            try:
-                names = await self._disk.run(partial(self._disk.names, root))
-            except OSError as exc:
-                logs.warning("nobody knows which spools were left", reason=exc.strerror)
-                await asyncio.sleep(_ASK_AGAIN_MAX_S)
-        await self._adopt_all([root / name for name in chosen(names)])
+        """For as long as we are: beside us somebody may sit down in a directory, and be gone before our next start."""
+        directories, due_s = list[Path](), 0.0
+        while True:
+            if (now_s := asyncio.get_running_loop().time()) >= due_s:
+                due_s = now_s + _ASK_AGAIN_MAX_S
+                directories += [one for one in await self._left_in(root, chosen) if one not in directories]
+            directories = await self._adopt_each(directories)
+            await asyncio.sleep(_ASK_AGAIN_S)
+
+    async def _left_in(self, root: Path, chosen: Callable[[Sequence[str]], Sequence[str]]) -> list[Path]:
+        """Those that were never looked into, and those in which something else lies than at the last look."""
+        ours = {self.directory, *self._sweep.directories}
+        try:
+            sizes = await self._disk.run(partial(self._sizes, root, chosen, ours))
+        except OSError as exc:
+            logs.warning("nobody knows which spools were left", reason=exc.strerror)
+            return []
+        left = [one for one, size in sizes.items() if one not in self._seen_bytes or size not in {0, self._seen_bytes[one]}]
+        self._seen_bytes |= sizes
+        return left
+
+    def _sizes(self, root: Path, chosen: Callable[[Sequence[str]], Sequence[str]], ours: set[Path]) -> dict[Path, int]:
+        """In the disk's thread: the bytes of records in each, but for ours.  By the files' sizes: it costs no reading."""
+        sizes: dict[Path, int] = {}
+        for directory in [root / name for name in chosen(self._disk.names(root))]:
+            if directory not in ours:
+                try:
+                    sizes[directory] = self._new_segments(directory).frames_bytes()
+                except OSError:  # whoever is in it has removed a file just now
+                    sizes[directory] = self._seen_bytes.get(directory, 0)
+        return sizes
 
     async def _adopt_all(self, directories: Sequence[Path]) -> None:
         while directories:
-            if self._commits.is_recovered:  # until then nobody knows which one is our own, nor which sequences it has given
-                left = [one for one in directories if one != self.directory and not (self._is_due(one) and await self.adopt(one))]
-                if len(left) < len(directories):
-                    self.on_found()
-                directories = left
+            directories = await self._adopt_each(directories)
             await asyncio.sleep(_ASK_AGAIN_S)
+
+    async def _adopt_each(self, directories: Sequence[Path]) -> list[Path]:
+        """Those that are left to adopt."""
+        if not self._commits.is_recovered:  # until then nobody knows which one is our own, nor which sequences it has given
+            return [*directories]
+        left = [one for one in directories if one != self.directory and not (self._is_due(one) and await self.adopt(one))]
+        if len(left) < len(directories):
+            self.on_found()
+        return left
 
     def _is_due(self, directory: Path) -> bool:
         return directory not in self._theirs or self._theirs[directory].due_s <= asyncio.get_running_loop().time()
@@ -318,7 +347,11 @@ class DiskSpool:
             self._commits.roll_next()  # what is appended later stands behind them, in a segment of its own
         else:
             self._books.note_damage(found)
-        self._rejected_elsewhere_bytes += await self._disk.run(partial(kept_bytes, self._new_segments(directory / _REJECTED)))
+        rejected = self._new_segments(directory / _REJECTED)
+        if rejected.directory == self._rejected.segments.directory:  # in a spare directory, ours is the seat's all the same
+            await self._look()
+        else:
+            self._rejected_elsewhere_bytes[directory] = await self._disk.run(partial(kept_bytes, rejected))
         self._ids.adopted(spool_id, segments, found, shift)
         return True
 

@@ -15,7 +15,8 @@ What a kill or a power cut can leave, and what recovery does about it, in this o
     2  a segment with a torn tail: core/record.py finds its good frames; the tail stays and is not read again
     3  a segment with damage in the middle: the frames before and behind it count, what is damaged is counted
     4  blocks that cannot be read, after they were asked for again: they are read as zeros, so it is 3, at the end too;
-       when the segment is done with they are asked for once more, and what is in them then comes late
+       when the segment is done with they are asked for again, and what is in them then comes late; one that gives nothing
+       at all is aside until it does (sweep.py)
     5  a segment whose removal was not yet durable: its records are sent again, which their ids give away
     6  a file of another name: left alone; so are segments that had damage and are kept for a person, `.damaged`
     7  then a new segment, behind every sequence that may have been given; only now may an older one be removed,
@@ -82,6 +83,7 @@ class Held:
         self.is_damaged = False  # it has frames that were damaged, or not given, when it was found
         self.is_unread = False  # the disk did not give all of it
         self.known = frozenset[int]()  # the places of its frames that joined before it was looked at again
+        self.looks = 0  # that found nothing more of it, while it was aside
 
     @property
     def path(self) -> Path:
@@ -196,13 +198,20 @@ class Segments:
 
     def again(self, held: Held, backlog: Backlog) -> Recovered:
         """Look once more at a segment that the disk did not give all of: the same, with the frames alone that were not found before.  Raises OSError."""
-        known = held.known | frozenset(held.part.index.places)
+        known = _known(held)
         found = _end(self._found(held.name, 0, backlog, known))
         if found is None:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         one, _ = found
         one.known, held.is_damaged = known, one.is_damaged
         return Recovered([one], one.part.end, one.part.frames, 0, 0, 0)
+
+    def unseen(self, held: Held) -> Recovered:
+        """The same of one that cannot be opened just now: nothing, and it is aside."""
+        one = Held(self, held.name, held.segment, held.segment.first)
+        one.known, one.is_damaged, one.is_unread = _known(held), held.is_damaged, True
+        one.part.size, one.part.aside = held.part.size, 1
+        return Recovered([one], one.part.end, 0, 0, 0, 0)
 
     def _asked(self, name: str, first: int, backlog: Backlog, pauses: Iterator[float]) -> Generator[float, None, "tuple[Held, _Gaps] | None"]:
         """One segment; what of it the disk does not give is asked for again while there are pauses left."""
@@ -235,7 +244,7 @@ class Segments:
         file = self._disk.open(self.directory / name)
         try:
             blocks = Blocks(file)
-            one = self._known(name, blocks, first)
+            one = self._named(name, blocks, first)
             if one is None:
                 return None
             gaps = yield from _fill(one, file.size(), blocks, backlog, known)
@@ -247,7 +256,7 @@ class Segments:
             logs.warning("blocks of the spool cannot be read", name=name, reason=blocks.reason)
         return one, gaps
 
-    def _known(self, name: str, blocks: Blocks, first: int) -> Held | None:
+    def _named(self, name: str, blocks: Blocks, first: int) -> Held | None:
         segment = form.read_segment(name, blocks.read(0, form.HEADER_BYTES))
         if segment is None:
             logs.warning("a file in the spool is none of its own, and left alone", name=name)
@@ -342,13 +351,20 @@ class Segments:
         """Remove a segment.  Not synced: one that comes back is sent again.
 
         What is damaged in it was not sent, and a person may still read most of that: so it is kept under another name,
-        and replayed no more, while there are few such.
+        and replayed no more, while there are few such.  One that the disk did not give all of is never removed: what is in
+        it may be whole.
         """
-        if held.is_damaged and self._damaged_bytes() + held.part.size <= DAMAGED_BYTES_MAX:
-            self._disk.rename(held.path, held.path.with_suffix(_DAMAGED_SUFFIX))
-            logs.error("a segment of the spool is kept for its damaged frames", name=held.path.with_suffix(_DAMAGED_SUFFIX).name)
-        else:
+        if not (held.is_damaged and self.keep(held)) and not held.is_unread:
             self._disk.unlink(held.path)
+
+    def keep(self, held: Held) -> bool:
+        """Keep a segment for a person.  False: there are too many such, and it is where it was."""
+        if self._damaged_bytes() + held.part.size > DAMAGED_BYTES_MAX:
+            return False
+        kept = held.path.with_suffix(_DAMAGED_SUFFIX)
+        self._disk.rename(held.path, kept)
+        logs.error("a segment of the spool is kept for its damaged frames", name=kept.name)
+        return True
 
     def _damaged_bytes(self) -> int:
         return sum(self._disk.size(path) for path in self._damaged())
@@ -372,13 +388,13 @@ def _fill(held: Held, size: int, blocks: Blocks, backlog: Backlog, known: frozen
     """Put a segment's frames into its part, and count what is between and behind them; a step is what is read at once."""
     part, shift = held.part, held.part.first - held.segment.first
     part.size = max(size, form.HEADER_BYTES)
-    set_aside = torn = torn_bytes = 0
+    set_aside = torn = torn_bytes = lacking = 0
     next_sequence = held.segment.first
     numbers: dict[bytes, int] = {}
     for found in form.recover(blocks.read, part.size, held.segment):
         if isinstance(found, form.Gap):
             if blocks.lacks(found.place, found.length):
-                set_aside += 1
+                set_aside, lacking = set_aside + 1, lacking + 1
             else:
                 torn, torn_bytes = torn + 1, torn_bytes + found.length
             next_sequence = max(next_sequence, found.next_sequence)
@@ -393,8 +409,14 @@ def _fill(held: Held, size: int, blocks: Blocks, backlog: Backlog, known: frozen
         if found.places:
             part.put(Rows([first + shift for first in found.firsts], found.records, lanes, found.places, found.oldest_ms))
         yield 0.0
-    held.is_damaged, held.is_unread = set_aside > 0, bool(blocks.reason)
+    held.is_damaged, held.is_unread = set_aside > 0, lacking > 0  # of a header that is not given nothing is wanted
+    if held.is_unread and not part.frames:
+        part.aside = 1  # it is not done with, and nobody knows how many records it has
     return _Gaps(set_aside, torn_bytes, next_sequence)
+
+
+def _known(held: Held) -> frozenset[int]:
+    return held.known | frozenset(held.part.index.places)
 
 
 def _without(run: form.Run, known: frozenset[int]) -> form.Run:

@@ -31,12 +31,12 @@ class Spool(Protocol):
             ConfigError: its key is missing.
         """
 
-    def append(self, topic: str, partition: int, records: Sequence[Record]) -> "asyncio.Future[range]":
+    def append(self, topic: str, partition: int, records: Sequence[Record], *, is_moved: bool = False) -> "asyncio.Future[range]":
         """Their sequences, once they are durable; all that comes meanwhile shares the next sync.
 
         The future fails with SpoolFailed where the disk fails: then they may be on it all the same.  Nobody may cancel it.
 
-        Args: records: at least one.
+        Args: records: at least one; is_moved: they wait in it already and are settled there once they are here, so there is always room for them.
 
         Raises:
             SpoolFull: no bytes are left for this topic; nothing was written.

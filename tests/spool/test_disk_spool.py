@@ -256,6 +256,33 @@ async def test_what_was_left_is_found_when_the_disk_says_it() -> None:
 
 
 @in_virtual_time
+async def test_a_directory_that_somebody_took_after_our_start_is_adopted_when_he_is_gone(caplog: pytest.LogCaptureFixture) -> None:
+    """Another supervisor drains beside us, and its next worker takes a spare: one that is new, then one that we had before."""
+    disk, other = SimulatedDisk(), HOME.parent / "8"
+    spool = await opened(disk)
+    spool.adopt_from(HOME.parent, sorted)
+    await asyncio.sleep(2)
+    for first in (0, 2):
+        locks = set(disk.locks)
+        beside = await opened(disk, "8")
+        disk.locks |= locks
+        await beside.append("syncs", 0, some(first, 2))
+        caplog.clear()
+        await asyncio.sleep(200)
+        assert (spool.waiting(), caplog.text) == ({}, "")
+        await beside.close()
+        await asyncio.sleep(100)
+        assert await names(spool) == [f"e{first}", f"e{first + 1}"]
+        spool.settle(range(MANY))
+        await asyncio.sleep(100)
+        assert other not in disk.locks
+    done = len(disk.log)
+    await asyncio.sleep(600)
+    assert len(disk.log) == done, "nothing is written for what was adopted before"
+    await spool.close()
+
+
+@in_virtual_time
 async def test_a_rejected_record_that_the_disk_did_not_take_is_kept_apart_when_it_does() -> None:
     disk, kept = SimulatedDisk(), some(0, 3)
     spool = await opened(disk)
@@ -450,6 +477,23 @@ async def test_what_was_rejected_by_whoever_had_the_directory_until_now_is_known
     await leaving.close()
     await asyncio.sleep(2 * PROBE_S)
     assert (later.reason, later.rejected_bytes > 0) == ("ok", True)
+
+
+@in_virtual_time
+async def test_what_was_rejected_counts_once_for_who_sits_in_a_spare_directory() -> None:
+    disk = SimulatedDisk()
+    leaving = await opened(disk)
+    [sequence] = await leaving.append("syncs", 0, some(0, 1))
+    later = DiskSpool(SETTINGS, HOME, [bytes(32)], FakeClock().clock, disk, reserved_for="signups", spares=[HOME.parent / "4"])
+    leaving.reject("syncs", 0, sequence, *some(0, 1))
+    await leaving._idle()
+    await later.open()
+    [sequence] = await leaving.append("syncs", 0, some(1, 1))
+    leaving.reject("syncs", 0, sequence, *some(1, 1))
+    await leaving.close()
+    kept_bytes = leaving.rejected_bytes
+    assert (later.directory.name, await later.adopt(HOME)) == ("4", True)
+    assert later.rejected_bytes == kept_bytes > 0
 
 
 @in_virtual_time

@@ -12,7 +12,7 @@ from gateway.spool.commits import PROBE_S
 from gateway.spool.disk_spool import DiskSpool
 from gateway.spool.ids import ID_FILE
 from gateway.spool.recovery import recovered
-from gateway.spool.sweep import AGAIN_S
+from gateway.spool.sweep import AGAIN_S, LOOKS_MAX
 from tests.fakes import in_virtual_time
 from tests.simulated_disk import SimulatedDisk
 from tests.spools import HOME, MANY, SETTINGS, fail, names, opened, segments, some, spool_on
@@ -149,3 +149,90 @@ def test_a_segment_that_cannot_be_opened_is_aside_until_it_can(is_own: bool) -> 
         await spool.close()
 
     play()
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+def test_a_disk_that_gives_nothing_for_some_seconds_at_a_start_loses_nothing(is_own: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither of our own nor of what is adopted, however much it is."""
+    monkeypatch.setattr("gateway.spool.segments.DAMAGED_BYTES_MAX", 0)
+
+    @in_virtual_time
+    async def play() -> None:
+        disk = SimulatedDisk()
+        gone = await opened(disk)
+        for n in range(6):
+            await gone.append("syncs", 0, some(n, 1, 5_000))
+        spool = spool_on(disk, "0" if is_own else "1")
+        if not is_own:
+            await spool.open()
+        fail(disk, ["read"])
+        asyncio.get_running_loop().call_later(sum(PAUSES_S) + 5, fail, disk, [])
+        if is_own:
+            await spool.open()
+        else:
+            spool.adopt_all([HOME])
+            await asyncio.sleep(sum(PAUSES_S) + 1)
+        assert (spool.waiting(), spool.records_aside, spool.segments_damaged) == ({}, 6, 6), "and there is a light"
+        found = list[int]()
+        spool.on_found = lambda: found.append(sum(spool.waiting().values()))
+        await asyncio.sleep(AGAIN_S + 10)
+        assert (await names(spool), spool.records_aside, found[-1]) == (WHOLE, 0, 6)
+        await settle(spool)
+        assert len(segments(disk)) == 1
+        assert is_own or HOME not in disk.locks
+        await spool.close()
+
+    play()
+
+
+@pytest.mark.parametrize("kind", ["read", "open"])
+def test_a_disk_that_gives_nothing_when_a_segment_goes_is_asked_until_it_does(kind: str) -> None:
+    @in_virtual_time
+    async def play() -> None:
+        disk, inode = await left()
+        disk.unreadable = {inode: {9_200}}
+        spool = await opened(disk, settings=ROOMY)
+        assert await names(spool) == WHOLE[:5]
+        mark = spool.watermark
+        fail(disk, [kind])
+        spool.settle(range(MANY))
+        await asyncio.sleep(3 * AGAIN_S)
+        assert (spool.waiting(), spool.records_aside, inode in disk.directories[HOME].values()) == ({}, 1, True)
+        assert spool.watermark >= mark
+        fail(disk, [])
+        disk.unreadable = {}
+        await asyncio.sleep(2 * AGAIN_S)
+        assert (await names(spool), spool.records_aside) == (WHOLE[5:], 0)
+        await settle(spool)
+        assert inode not in disk.directories[HOME].values()
+        assert spool.size_bytes == sum(len(disk.inodes[disk.directories[HOME][name]]) for name in segments(disk))
+
+    play()
+
+
+@in_virtual_time
+async def test_what_comes_late_in_several_rounds_comes_once() -> None:
+    disk, inode = await left()
+    disk.unreadable = {inode: {100, 9_200}}
+    spool = await opened(disk, settings=ROOMY)
+    rounds = [await names(spool)]
+    for still in ({9_200}, {9_200}, set[int]()):
+        disk.unreadable = {inode: still}
+        spool.settle(range(MANY))
+        await asyncio.sleep(2 * AGAIN_S)
+        rounds.append(await names(spool))
+    assert rounds == [WHOLE[3:5], WHOLE[:3], [], WHOLE[5:]]
+    await spool.close()
+
+
+@in_virtual_time
+async def test_what_the_disk_does_not_give_is_never_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block that is bad for good, and as many segments as are kept for a person are there."""
+    monkeypatch.setattr("gateway.spool.segments.DAMAGED_BYTES_MAX", 0)
+    disk, inode = await left()
+    disk.unreadable = {inode: {9_200}}
+    spool = await opened(disk, settings=ROOMY)
+    spool.settle(range(MANY))
+    await asyncio.sleep(2 * LOOKS_MAX * AGAIN_S)
+    assert (spool.records_aside, [name for name in segments(disk) if disk.directories[HOME][name] == inode] != []) == (1, True)
+    await spool.close()
