@@ -9,6 +9,7 @@ and says at any point what a power cut may leave: what was synced, and of the re
     a bit that fell over        anywhere in the last 4,096 bytes of a file
 """
 
+import asyncio
 import errno
 import os
 import random
@@ -184,6 +185,21 @@ class SimulatedDisk:
 
     def close(self) -> None:
         pass
+
+
+class SlowDisk(SimulatedDisk):
+    """Its thread takes a while, and does what it is asked in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._turn = asyncio.Lock()
+        self.is_hanging = False
+        self.pause_s = 0.01
+
+    async def run(self, work: Callable[[], T]) -> T:
+        async with self._turn:
+            await asyncio.sleep(600 if self.is_hanging else self.pause_s)
+            return work()
 
 
 class Loss(NamedTuple):

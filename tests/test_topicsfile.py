@@ -1,7 +1,7 @@
 """What is known of Kafka's topics outlives the process, and is never worth a failed start, nor a late one."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -11,7 +11,7 @@ from gateway.disk import RealDisk
 from gateway.kafka import Topic
 from gateway.topicsfile import HANGS_S, TopicsFile
 from tests.fakes import in_virtual_time
-from tests.simulated_disk import SimulatedDisk
+from tests.simulated_disk import SlowDisk
 
 T = TypeVar("T")
 SYNCS: Final = Topic("syncs.v1", 12, copies=3, in_sync_min=2, batch_bytes_max=1_048_588)
@@ -55,17 +55,11 @@ async def test_a_disk_that_does_not_take_it_is_no_error(disk: RealDisk, tmp_path
     assert await file.load() == {}
 
 
-class Hanging(SimulatedDisk):
-    """It never answers."""
-
-    async def run(self, work: Callable[[], T]) -> T:
-        await asyncio.Event().wait()
-        return work()
-
-
 @in_virtual_time
 async def test_a_disk_that_hangs_holds_no_start_up(caplog: pytest.LogCaptureFixture) -> None:
-    file = TopicsFile(Hanging(), Path("/data"), 0)
+    disk = SlowDisk()
+    disk.is_hanging = True
+    file = TopicsFile(disk, Path("/data"), 0)
     began_s = asyncio.get_running_loop().time()
     file.save({"syncs.v1": SYNCS})
     assert await file.load() == {}

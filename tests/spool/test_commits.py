@@ -14,7 +14,7 @@ from gateway.config import Spool as Settings
 from gateway.errors import SpoolFailed
 from gateway.spool.commits import PROBE_S
 from tests.fakes import in_virtual_time
-from tests.simulated_disk import SimulatedDisk
+from tests.simulated_disk import SimulatedDisk, SlowDisk
 from tests.spools import HOME, MANY, SETTINGS, fail, names, opened, segments, some
 
 T = TypeVar("T")
@@ -32,14 +32,6 @@ async def test_what_is_appended_at_once_shares_one_sync() -> None:
     answers = await asyncio.gather(*(spool.append("syncs", n % 3, some(n, 1)) for n in range(30)))
     assert (syncs(disk) - before, spool.frames_synced) == (1, 3)
     assert sorted(one.start for one in answers) == list(range(30))
-
-
-class SlowDisk(SimulatedDisk):
-    """Each trip to it takes a while."""
-
-    async def run(self, work: Callable[[], T]) -> T:
-        await asyncio.sleep(0.01)
-        return work()
 
 
 @in_virtual_time

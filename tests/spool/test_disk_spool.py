@@ -3,7 +3,6 @@
 import asyncio
 import errno
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,7 +14,7 @@ from gateway.errors import ConfigError
 from gateway.spool.commits import HANGS_S, PROBE_S
 from gateway.spool.disk_spool import DiskSpool
 from tests.fakes import FakeClock, in_virtual_time
-from tests.simulated_disk import SimulatedDisk
+from tests.simulated_disk import SimulatedDisk, SlowDisk
 from tests.spools import HOME, MANY, SETTINGS, fail, names, opened, segments, some, spool_on
 
 T = TypeVar("T")
@@ -316,21 +315,6 @@ async def test_what_was_rejected_before_counts_for_its_bound_after_a_restart() -
         await spool._idle()
         assert (spool.records_rejected, spool.records_aside) == ((1, 0), (0, 1))[life]
         await spool.close()
-
-
-class SlowDisk(SimulatedDisk):
-    """Its thread takes a while, and does what it is asked in order."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._turn = asyncio.Lock()
-        self.is_hanging = False
-        self.pause_s = 0.01
-
-    async def run(self, work: Callable[[], T]) -> T:
-        async with self._turn:
-            await asyncio.sleep(600 if self.is_hanging else self.pause_s)
-            return work()
 
 
 @in_virtual_time
